@@ -1,0 +1,1 @@
+"""Floor 3: pipelines over many objects: spec, plan, execution, shuffle."""
