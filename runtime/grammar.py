@@ -1,0 +1,86 @@
+"""The words of a run request, one grammar for hooks, jobs and the command line.
+
+    X-Run: NAME [ARG…]          at most 4 KiB
+
+The value is split into words as a POSIX shell would (white space, '…', "…", backslash; nothing is expanded), then each
+word is percent-decoded to UTF-8. So a plain word needs no care, and a word with any character at all can be written with
+the ASCII that an HTTP header allows:  watermark --text %E2%82%AC%2050  or  watermark --text "%E2%82%AC 50".
+A literal per cent sign is %25.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote, unquote_to_bytes
+
+MAX_BYTES = 4096
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(?::[0-9a-f]{64})?")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class GrammarError(ValueError):
+    """The value is no run request; the message says what is wrong, where, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A program's name (or `sha256:…` digest) and its arguments, the program's own name not among them."""
+
+    program: str
+    args: tuple[str, ...] = ()
+
+
+def parse_run(value: str) -> RunRequest:
+    """Parse the value of `X-Run`. Raises `GrammarError`."""
+    size = len(value.encode("utf-8", "surrogateescape"))
+    if size > MAX_BYTES:
+        raise GrammarError(f"run request: {size} bytes, and at most {MAX_BYTES} are allowed")
+    if bad := _CONTROL.search(value):
+        raise GrammarError(f"run request: control character {bad[0]!r} at position {bad.start()}; percent-encode it")
+    try:
+        words = shlex.split(value, comments=False, posix=True)
+    except ValueError as why:
+        raise GrammarError(f"run request: {str(why).lower()}; quote as in a shell, or percent-encode") from None
+    if not words:
+        raise GrammarError("run request: empty; it is NAME [ARG…]")
+    program, *args = (_decode(word, at) for at, word in enumerate(words))
+    check_name(program)
+    return RunRequest(program, tuple(args))
+
+
+def check_name(name: str) -> None:
+    """A program's name: letters, digits, `.`, `_`, `-`, or a digest `sha256:…`. Raises `GrammarError`."""
+    if _NAME.fullmatch(name) is None:
+        raise GrammarError(
+            f"run request: {name[:80]!r} is no program's name; allowed are up to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, or sha256: and 64 hexadecimal digits"
+        )
+    if ":" in name and not name.startswith("sha256:"):
+        raise GrammarError(f"run request: {name[:80]!r} names a digest other than sha256")
+
+
+def _decode(word: str, at: int) -> str:
+    if stray := _STRAY_PERCENT.search(word):
+        raise GrammarError(
+            f"run request: word {at + 1} has a '%' at position {stray.start()} that two hexadecimal digits do not "
+            "follow; a literal per cent sign is %25"
+        )
+    try:
+        # A WSGI server hands a header over as Latin-1 text: bytes above 127 stand for themselves.
+        raw = unquote_to_bytes(word.encode("utf-8", "surrogateescape"))
+        text = raw.decode("utf-8")
+    except UnicodeError:
+        raise GrammarError(f"run request: word {at + 1} is not UTF-8 once percent-decoded") from None
+    if "\0" in text:
+        raise GrammarError(f"run request: word {at + 1} holds a NUL, which no argument can")
+    return text
+
+
+def format_run(program: str, args: Iterable[str] = ()) -> str:
+    """The inverse of `parse_run`: an ASCII value for the header. Raises `GrammarError` if it would not parse."""
+    value = " ".join(quote(word, safe="-._~/:=,+@#") or '""' for word in (program, *args))
+    parse_run(value)
+    return value

@@ -1,0 +1,20 @@
+"""Errors of the sandbox, each named for what its reader can do about it.
+
+Nothing here reports what a guest did wrong while it ran: that is an `Outcome`, never an exception.
+"""
+
+
+class SandboxError(Exception):
+    """Base of all of them. The message is one line for people."""
+
+
+class ProgramError(SandboxError):
+    """The bytes are no program that can run here; the message names why. Fix the program."""
+
+
+class LimitsError(SandboxError):
+    """A limit is malformed or out of range; the message names it and what is allowed. Fix the limit."""
+
+
+class EngineError(SandboxError):
+    """The engine itself refused or broke: neither the program's fault nor the caller's. Report it."""

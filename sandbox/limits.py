@@ -1,0 +1,95 @@
+"""What a guest may use at most, and how people write such amounts.
+
+Plain values: importing this module imports no engine.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from insitu.sandbox.errors import LimitsError
+
+KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+PAGE = 64 * KIB  # a wasm page
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB}
+_TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h)?", re.IGNORECASE)
+_TIME_UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+
+# The bounds a limit itself must keep: (least, most).
+MEMORY_BOUNDS = (PAGE, 4 * GIB)  # wasm32 addresses no more
+WALL_BOUNDS = (0.001, 24 * 3600.0)
+FUEL_BOUNDS = (1, (1 << 63) - 1)
+OUTPUT_BOUNDS = (0, 1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one launch.
+
+    `memory`: bytes, over all linear memories of the instance. `fuel`: engine units (about one per wasm instruction), or
+    None for no limit. `wall`: seconds from the launch to its end, blocked or not. `output`: bytes on stdout.
+
+    Raises `LimitsError` for a value of the wrong type or out of bounds.
+    """
+
+    memory: int = 256 * MIB
+    fuel: int | None = None
+    wall: float = 10.0
+    output: int = GIB
+
+    def __post_init__(self) -> None:
+        _check("memory", self.memory, MEMORY_BOUNDS, "bytes", int)
+        _check("wall", self.wall, WALL_BOUNDS, "seconds", int, float)
+        _check("output", self.output, OUTPUT_BOUNDS, "bytes", int)
+        if self.fuel is not None:
+            _check("fuel", self.fuel, FUEL_BOUNDS, "units", int)
+
+    def to_wire(self) -> dict[str, Any]:
+        return {"memory": self.memory, "fuel": self.fuel, "wall": self.wall, "output": self.output}
+
+    @classmethod
+    def from_wire(cls, raw: Mapping[str, Any]) -> "Limits":
+        """From a mapping that may come from anybody. Missing fields take their defaults."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(str(k) for k in raw if k not in known)
+        if unknown:
+            raise LimitsError(f"unknown limit {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
+        return cls(**raw)
+
+
+def _check(name: str, value: object, bounds: tuple[float, float], unit: str, *types: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, types):
+        raise LimitsError(f"limit {name}: {value!r} is not a number of {unit}")
+    if not bounds[0] <= value <= bounds[1]:  # type: ignore[operator]
+        raise LimitsError(f"limit {name}: {value} {unit} is outside what is allowed, {bounds[0]} to {bounds[1]}")
+
+
+def parse_size(text: str) -> int:
+    """`"256MiB"` → bytes. Units: B, KiB, MiB, GiB, TiB; none means bytes. Raises `LimitsError`."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise LimitsError(f"{text!r} is not a size; write a number and B, KiB, MiB, GiB or TiB, such as 256MiB")
+    return int(float(match[1]) * _SIZE_UNITS[(match[2] or "").lower()])
+
+
+def parse_duration(text: str) -> float:
+    """`"10s"` → seconds. Units: ms, s, min, h; none means seconds. Raises `LimitsError`."""
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise LimitsError(f"{text!r} is not a duration; write a number and ms, s, min or h, such as 10s")
+    return float(match[1]) * _TIME_UNITS[(match[2] or "").lower()]
+
+
+def format_size(count: int) -> str:
+    """Bytes for people: exact where a whole unit fits, else three figures."""
+    for unit, size in (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB)):
+        if count >= size:
+            return f"{count // size} {unit}" if count % size == 0 else f"{count / size:.4g} {unit}"
+    return f"{count} B"
+
+
+def format_duration(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"
