@@ -1,0 +1,61 @@
+/* sum: adds up the numbers of each key: lines `KEY\tNUMBER\n` in, lines `KEY\tTOTAL\n` out, in the order of the keys'
+ * bytes.
+ *
+ * A key is 1 byte to 1 MiB of anything but TAB and line end; a number is decimal digits, below 2^64, and so is a total.
+ * The last line may lack its line end. Every distinct key is held in memory.
+ */
+#include "../common/counts.h"
+
+const char *const program_name = "sum";
+
+#define LINE_LIMIT (KEY_LIMIT + 32) /* a key, a TAB, and more digits than any number has */
+
+static Counts counts;
+static uint64_t line_number;
+static uint8_t input[LINE_LIMIT + (256 << 10)];
+
+static _Noreturn void malformed(const char *why) {
+    die(2, "line ", decimal(line_number).digits, why);
+}
+
+static void add_line(const uint8_t *line, size_t size) {
+    line_number++;
+    const uint8_t *tab = memchr(line, '\t', size);
+    if (!tab) malformed(" has no TAB: a line is KEY<TAB>NUMBER");
+    size_t key_size = (size_t)(tab - line);
+    if (!key_size) malformed(" has an empty key: a line is KEY<TAB>NUMBER");
+    if (key_size > KEY_LIMIT) malformed(" has a key longer than 1 MiB");
+    const uint8_t *digit = tab + 1, *end = line + size;
+    if (digit == end) malformed(" has no number: a line is KEY<TAB>NUMBER");
+    uint64_t number = 0;
+    for (; digit < end; digit++) {
+        if (*digit < '0' || *digit > '9') malformed(" has something other than digits after its first TAB");
+        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *digit - '0', &number))
+            malformed(" has a number that does not fit 64 bits");
+    }
+    Slot *slot = counts_slot(&counts, line, key_size);
+    if (!slot) malformed(": not enough memory for one more key");
+    if (__builtin_add_overflow(slot->count, number, &slot->count))
+        malformed(" brings its key's total above what 64 bits can hold");
+}
+
+int main(int argc, char **argv) {
+    (void)argv;
+    if (argc > 1) die(2, "takes no argument: it adds up the lines KEY<TAB>NUMBER of standard input");
+    size_t held = 0;
+    for (size_t got; (got = read_some(input + held, sizeof input - held));) {
+        const uint8_t *line = input, *end = input + held + got;
+        for (const uint8_t *stop; (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1)
+            add_line(line, (size_t)(stop - line));
+        held = (size_t)(end - line);
+        if (held > LINE_LIMIT) {
+            line_number++;
+            malformed(" is too long: a key has at most 1 MiB");
+        }
+        memmove(input, line, held);
+    }
+    if (held) add_line(input, held);
+    counts_emit(&counts);
+    output_flush();
+    return 0;
+}
