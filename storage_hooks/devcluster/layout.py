@@ -1,0 +1,166 @@
+"""Where everything of one cluster lies, who may make it, and who may delete it.
+
+::
+
+    DIR/.insitu-cluster   the marker: only a directory with this file is ever reused or removed
+    DIR/lock              locked by the supervisor as long as it lives
+    DIR/options.json      what was asked for          DIR/state.json   what runs: ports, pids, keys, rings
+    DIR/control           the supervisor's socket     DIR/run/         the nodes' sockets
+    DIR/etc/              rings and configuration     DIR/log/         a log per process
+    DIR/meta/, DIR/node1/ …  the data                 DIR/cache/       compiled programs
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from insitu.storage_hooks.devcluster.errors import AlreadyRunning, DirectoryRefused
+
+MARKER: Final = ".insitu-cluster"
+SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path is 108 bytes, the last of them zero
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths inside one cluster's directory."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        return self.root / MARKER
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def options(self) -> Path:
+        return self.root / "options.json"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state.json"
+
+    @property
+    def control(self) -> Path:
+        return self.root / "control"
+
+    @property
+    def etc(self) -> Path:
+        return self.root / "etc"
+
+    @property
+    def run(self) -> Path:
+        return self.root / "run"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "cache"
+
+    def log(self, name: str) -> Path:
+        return self.root / "log" / f"{name}.log"
+
+    def devices(self, name: str) -> Path:
+        """What a storage server's `devices` names: the directory above its one device."""
+        return self.root / name
+
+    def socket(self, node: int) -> Path:
+        """The Unix socket of the insitu node beside object server `node` (counted from 1)."""
+        return self.run / f"object-{node}.sock"
+
+    def claim(self) -> bool:
+        """Makes the directory a cluster's, mode 0700, or takes up one that is. True when it held no cluster before.
+
+        Raises DirectoryRefused for a directory with other things in it, or one where a cluster cannot work.
+        """
+        if len(os.fsencode(self.socket(16))) > SOCKET_PATH_MAX:
+            raise DirectoryRefused(f"{self.root}: the path is too long for Unix sockets inside it; name a shorter one")
+        try:
+            made = not self.root.exists()
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.marker.exists():
+                return False
+            if any(self.root.iterdir()):
+                raise DirectoryRefused(
+                    f"{self.root}: not empty and not a cluster's directory (no {MARKER}); name another or an empty one"
+                )
+            check_attributes(self.root)
+            self.marker.write_text("made\n" if made else "found empty\n")
+            if not made:
+                self.root.chmod(0o700)
+        except OSError as e:
+            raise DirectoryRefused(f"{self.root}: {e.strerror or e}") from e
+        return True
+
+    def locked(self) -> bool:
+        """A supervisor lives here."""
+        try:
+            fd = os.open(self.lock, os.O_RDWR)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def take_lock(self) -> int:
+        """The descriptor whose life is the lock's. Raises AlreadyRunning."""
+        fd = os.open(self.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise AlreadyRunning(f"{self.root}: a cluster runs here already") from None
+        return fd
+
+    def remove(self) -> None:
+        """Deletes the directory with its data, or only what is in it where it was found empty. Missing is fine.
+
+        Raises DirectoryRefused for a directory without our marker.
+        """
+        if not self.root.exists():
+            return
+        try:
+            made = self.marker.read_text() != "found empty\n"
+        except (FileNotFoundError, NotADirectoryError):
+            raise DirectoryRefused(
+                f"{self.root}: not a cluster's directory (no {MARKER}); nothing was removed"
+            ) from None
+        try:
+            # The marker goes last: an interrupted removal can be taken up again.
+            for entry in self.root.iterdir():
+                if entry == self.marker:
+                    continue
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                else:
+                    entry.unlink(missing_ok=True)
+            self.marker.unlink(missing_ok=True)
+            if made:
+                self.root.rmdir()
+        except FileNotFoundError:
+            pass  # someone else removes it at the same time
+        except OSError as e:
+            raise DirectoryRefused(f"{self.root}: could not be removed: {e}") from e
+
+
+def check_attributes(directory: Path) -> None:
+    """Swift keeps metadata in extended attributes; raises DirectoryRefused where the file system has none."""
+    with tempfile.NamedTemporaryFile(dir=directory) as probe:
+        try:
+            os.setxattr(probe.fileno(), "user.insitu", b"1")
+        except OSError as e:
+            if e.errno not in (errno.ENOTSUP, errno.EPERM, errno.ENOSPC):
+                raise
+            raise DirectoryRefused(
+                f"{directory}: its file system has no user extended attributes, which Swift needs; name another"
+            ) from None
