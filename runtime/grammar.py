@@ -2,9 +2,9 @@
 
     X-Run: NAME [ARG…]          at most 4 KiB
 
-The value is split into words as a POSIX shell would (white space, '…', "…", backslash; nothing is expanded), then each
-word is percent-decoded to UTF-8. So a plain word needs no care, and a word with any character at all can be written with
-the ASCII that an HTTP header allows:  watermark --text %E2%82%AC%2050  or  watermark --text "%E2%82%AC 50".
+The value is split into words as a POSIX shell would (white space, '…', "…", backslash; nothing is expanded), then
+each word is percent-decoded to UTF-8. So a plain word needs no care, and a word with any character at all can be
+written with the ASCII that an HTTP header allows:  --text %E2%82%AC%2050  or  --text "%E2%82%AC 50".
 A literal per cent sign is %25.
 """
 
@@ -55,7 +55,7 @@ def check_name(name: str) -> None:
     """A program's name: letters, digits, `.`, `_`, `-`, or a digest `sha256:…`. Raises `GrammarError`."""
     if _NAME.fullmatch(name) is None:
         raise GrammarError(
-            f"run request: {name[:80]!r} is no program's name; allowed are up to 128 letters, digits, '.', '_' and '-', "
+            f"run request: {name[:80]!r} is no program's name; allowed are up to 128 letters, digits, '.', '_' and '-' "
             "beginning with a letter or digit, or sha256: and 64 hexadecimal digits"
         )
     if ":" in name and not name.startswith("sha256:"):
@@ -69,7 +69,7 @@ def _decode(word: str, at: int) -> str:
             "follow; a literal per cent sign is %25"
         )
     try:
-        # A WSGI server hands a header over as Latin-1 text: bytes above 127 stand for themselves.
+        # A hook hands over the header's bytes as UTF-8 with surrogateescape, so bytes that are no UTF-8 end here.
         raw = unquote_to_bytes(word.encode("utf-8", "surrogateescape"))
         text = raw.decode("utf-8")
     except UnicodeError:

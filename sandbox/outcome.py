@@ -40,11 +40,12 @@ class LimitHit:
     reached: float
 
     def sentence(self) -> str:
-        show = {"memory": format_size, "output": format_size, "wall": format_duration}.get(self.name)
-        if show is None:
-            return f"limit {self.name}: {int(self.allowed)} allowed, {int(self.reached)} reached"
-        fit = float if self.name == "wall" else int
-        return f"limit {self.name}: {show(fit(self.allowed))} allowed, {show(fit(self.reached))} reached"  # type: ignore[operator]
+        return f"limit {self.name}: {self._show(self.allowed)} allowed, {self._show(self.reached)} reached"
+
+    def _show(self, figure: float) -> str:
+        if self.name == "wall":
+            return format_duration(figure)
+        return str(int(figure)) if self.name == "fuel" else format_size(int(figure))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,59 @@
+"""The `insitu` command. Each subcommand is a module of its own, imported only when it is asked for."""
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+import insitu
+
+# Subcommand → its module and one line of help: `insitu --help` imports none of them.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("insitu.cli.run", "Run one program on a local file, without any server."),
+    "program": ("insitu.cli.program", "The programs at hand."),
+    "job": ("insitu.cli.job", "Pipelines over many objects."),
+    "cluster": ("insitu.cli.cluster", "A real Swift on this machine, for hands-on use."),
+    "node": ("insitu.cli.node", "The daemon of a storage node, and questions to it."),
+    "demo": ("insitu.cli.demo", "A photo watermarked on its storage node, start to end."),
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(COMMANDS[name][0]), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(insitu.__version__, prog_name="insitu")
+def _insitu() -> None:
+    """Programs go to the data: small WebAssembly programs, run on the storage node that holds the bytes."""
+
+
+def main() -> None:
+    """The entry point. Exits 2 for a user's mistake, 130 on Ctrl-C; other codes are the subcommand's own."""
+    try:
+        code = _insitu.main(prog_name="insitu", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except click.ClickException as why:
+        why.show()
+        code = why.exit_code
+    except click.exceptions.Exit as why:
+        code = why.exit_code
+    except BrokenPipeError:
+        # Whoever read our output went away: nothing is left to say, and nowhere to say it.
+        sys.stdout = None
+        code = 141
+    sys.exit(code if isinstance(code, int) else 0)

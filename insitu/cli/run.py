@@ -1,0 +1,236 @@
+"""`insitu run`: one program in one sandbox on a local file, without any server."""
+
+import json
+import os
+import stat
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from insitu.cli.types import Duration, Pair, Size
+from insitu.runtime.cache import CacheError, CompiledCache, user_cache
+from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from insitu.runtime.programs import ProgramStore
+from insitu.sandbox import raw
+from insitu.sandbox.channels import (
+    EmptySource,
+    FileSource,
+    Source,
+    StreamSource,
+    TailSink,
+    make_pollable,
+    source_from_fd,
+)
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import EngineError, LimitsError, ProgramError
+from insitu.sandbox.launch import Launch, Runner
+from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, Limits
+from insitu.sandbox.outcome import Outcome
+from insitu.sandbox.program import Program, compile_program, to_wasm
+
+OURS: Final = 125
+"""The exit code that says: not the guest's own."""
+_SUFFIXES: Final = (".wasm", ".wat")
+
+
+class _Command(click.Command):
+    """Also a mistake in the options is 125: any other code would read as the guest's."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as why:
+            why.exit_code = OURS
+            raise
+
+
+@click.command(cls=_Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("-i", "--input", "input_", default="-", metavar="FILE|-", help="The guest's stdin.  [default: -]")
+@click.option("-o", "--output", default="-", metavar="FILE|-", help="The guest's stdout.  [default: -]")
+@click.option("--memory", type=Size(), default=256 * MIB, metavar="SIZE", help="Linear memory.  [default: 256MiB]")
+@click.option("--wall", type=Duration(), default=10.0, metavar="TIME", help="Time, blocked or not.  [default: 10s]")
+@click.option("--fuel", type=click.IntRange(*FUEL_BOUNDS), metavar="N", help="Engine units.  [default: no limit]")
+@click.option("--max-output", type=Size(), default=GIB, metavar="SIZE", help="Bytes on stdout.  [default: 1GiB]")
+@click.option("--env", type=Pair(), multiple=True, metavar="K=V", help="A variable of its environment; repeatable.")
+@click.option("--json", "json_", type=click.Path(dir_okay=False), metavar="FILE", help="Write the outcome there.")
+@click.argument("program")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run(
+    ctx: click.Context,
+    input_: str,
+    output: str,
+    memory: int,
+    wall: float,
+    fuel: int | None,
+    max_output: int,
+    env: tuple[tuple[str, str], ...],
+    json_: str | None,
+    program: str,
+    args: tuple[str, ...],
+) -> None:
+    """Run PROGRAM, a shipped program's name or a path to a .wasm or .wat file, in a sandbox of its own.
+
+    All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
+    or insitu itself ended it, or when the guest's own is above 124: stderr then says what it was.
+    """
+    try:
+        limits = Limits(memory=memory, fuel=fuel, wall=wall, output=max_output)
+        runner = Runner()
+        ready = _program(runner, program)
+        with ExitStack() as stack:
+            source = _source(stack, input_)
+            target = _Target(stack, output)
+            stderr = TailSink(echo=_to_stderr)
+            argv = [Path(program).stem if _is_path(program) else program, *args]
+            _check_words(argv, env)
+            outcome = runner.run(ready, Launch(argv, source, target.fd, limits, env=dict(env), stderr=stderr))
+            target.finish(outcome)
+    except (LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
+        raise _Ours(str(why)) from None
+    except EngineError as why:
+        raise _Ours(f"insitu itself failed: {why}") from None
+    if json_ is not None:
+        _write_json(json_, ready, argv, limits, outcome)
+    if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
+        if outcome.exit_code and outcome.note:
+            click.echo(f"insitu: {program}: {outcome.sentence()}", err=True)
+        ctx.exit(outcome.exit_code)
+    click.echo(f"insitu: {program}: {outcome.sentence()}", err=True)
+    for frame in (outcome.trap or "").splitlines()[1:]:
+        click.echo(f"  {frame}", err=True)
+    ctx.exit(OURS)
+
+
+class _Ours(click.ClickException):
+    """Insitu's own word that nothing ran."""
+
+    exit_code = OURS
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"insitu: {self.message}", err=True)
+
+
+def _is_path(program: str) -> bool:
+    return "/" in program or program.endswith(_SUFFIXES)
+
+
+def _program(runner: Runner, name: str) -> Program:
+    """Compiled, from the user's cache where it is there. A cache that cannot be used only costs time."""
+    path = name if _is_path(name) else ProgramStore().find(name).path
+    try:
+        data = Path(path).read_bytes()
+    except OSError as why:
+        raise ProgramError(f"{path}: {why.strerror}") from None
+    wasm = to_wasm(data, path)
+    digest = program_digest(wasm)
+    try:
+        cache = CompiledCache(user_cache())
+        found = cache.find(digest)
+        if found is not None:
+            try:
+                return runner.link(raw.load_module(runner.engine, os.fsencode(found)), digest, path)
+            except EngineError:
+                pass  # made on another kind of processor
+        module = compile_program(runner.engine, wasm, path)
+        cache.store(digest, raw.serialize(module))
+    except (CacheError, OSError) as why:
+        click.echo(f"insitu: compiled programs are not kept: {why}", err=True)
+        module = compile_program(runner.engine, wasm, path)
+    return runner.link(module, digest, path)
+
+
+def _check_words(argv: list[str], env: tuple[tuple[str, str], ...]) -> None:
+    for word in [*argv, *(value for _, value in env)]:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise ProgramError(f"argument {word!r} is not UTF-8") from None
+
+
+def _source(stack: ExitStack, name: str) -> Source:
+    if name == "-":
+        if stat.S_ISREG(os.fstat(0).st_mode):
+            # As any command would: from where the shell's descriptor stands.
+            return FileSource(0, os.lseek(0, 0, os.SEEK_CUR))
+        fd = _reopened(stack, 0, os.O_RDONLY)
+        return EmptySource() if fd is None else StreamSource(fd)
+    try:
+        # Non-blocking, so that a named pipe nobody writes to is the guest's to wait for, within its wall time.
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as why:
+        raise _Ours(f"{name}: {why.strerror}") from None
+    stack.callback(os.close, fd)
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        raise _Ours(f"{name}: is a directory, not a file")
+    return source_from_fd(fd)
+
+
+def _reopened(stack: ExitStack, fd: int, flags: int) -> int | None:
+    """The same pipe or terminal, non-blocking for us alone: the flag is shared with whoever shares the description."""
+    try:
+        mine = os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError:
+        # A socket cannot be opened anew. Its flag is put back at the end.
+        if not os.get_blocking(fd):
+            return fd
+        stack.callback(os.set_blocking, fd, True)
+        os.set_blocking(fd, False)
+        return fd
+    stack.callback(os.close, mine)
+    return mine
+
+
+class _Target:
+    """Where stdout goes. A named file is written beside its place and renamed: it is there whole or not at all."""
+
+    def __init__(self, stack: ExitStack, name: str) -> None:
+        self._final: Path | None = None
+        if name == "-":
+            sys.stdout.flush()
+            if stat.S_ISREG(os.fstat(1).st_mode):
+                self.fd = 1
+            else:
+                self.fd = _reopened(stack, 1, os.O_WRONLY) or 1
+            return
+        path = Path(name)
+        try:
+            if path.exists() and not path.is_file():
+                if path.is_dir():
+                    raise IsADirectoryError(21, "is a directory, not a file")
+                self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a device or named pipe
+                make_pollable(self.fd)
+            else:
+                path = path.resolve()
+                self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+                self.fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+                stack.callback(self._temporary.unlink, missing_ok=True)
+                self._final = path
+        except OSError as why:
+            raise _Ours(f"{name}: {why.strerror}") from None
+        stack.callback(os.close, self.fd)
+
+    def finish(self, outcome: Outcome) -> None:
+        if self._final is not None and outcome.ok:
+            os.replace(self._temporary, self._final)
+
+
+def _to_stderr(data: memoryview) -> None:
+    try:
+        sys.stderr.buffer.write(data)
+        sys.stderr.buffer.flush()
+    except OSError:
+        pass  # nobody listens; the outcome keeps the tail
+
+
+def _write_json(path: str, program: Program, argv: list[str], limits: Limits, outcome: Outcome) -> None:
+    report = {"program": program.digest, "argv": argv, "limits": limits.to_wire(), **outcome.to_wire()}
+    report["stderr"] = outcome.stderr.decode("utf-8", "replace")
+    report["ok"], report["sentence"] = outcome.ok, outcome.sentence()
+    try:
+        Path(path).write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as why:
+        raise _Ours(f"{path}: {why.strerror}") from None

@@ -1,0 +1,145 @@
+"""One launch: one fresh sandbox, from its making to its outcome.
+
+runner = Runner()                                    once per process (and after its last fork)
+program = runner.compile(wasm)                       once per program
+outcome = runner.run(program, …)                     many times; one guest at a time
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from insitu.sandbox import raw
+from insitu.sandbox.channels import Deadline, FdSink, Sink, Source, TailSink, Wait
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errno import GuestStop
+from insitu.sandbox.errors import EngineError
+from insitu.sandbox.limits import PAGE, Limits, format_size
+from insitu.sandbox.outcome import LimitHit, Outcome, Usage
+from insitu.sandbox.program import Program, compile_program
+from insitu.sandbox.ticker import Ticker
+from insitu.sandbox.wasi import Guest, Host
+
+_NO_FUEL_LIMIT: Final = (1 << 63) - 1
+_MINIMUM_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+
+
+class Launch:
+    """What one launch is given: its words, channels and limits. `argv` begins with the program's name."""
+
+    __slots__ = ("argv", "env", "limits", "on_start", "stderr", "stdin", "stdout")
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        stdin: Source,
+        stdout: int,
+        limits: Limits,
+        *,
+        env: Mapping[str, str] | None = None,
+        stderr: TailSink | None = None,
+        on_start: Callable[[], object] | None = None,
+    ) -> None:
+        """`stdout` is a host descriptor (see `channels.make_pollable`); `on_start` is called as the guest starts."""
+        self.argv = [word.encode() for word in argv]
+        self.env = [f"{name}={value}".encode() for name, value in (env or {}).items()]
+        self.stdin, self.stdout, self.limits = stdin, stdout, limits
+        self.stderr = stderr or TailSink()
+        self.on_start = on_start
+
+
+class Runner:
+    """An engine, the host functions linked to it, and the ticker that interrupts guests."""
+
+    def __init__(self, engine: raw.Engine | None = None) -> None:
+        self.engine = raw.new_engine() if engine is None else engine
+        self.host = Host(self.engine)
+        self._ticker = Ticker(self.engine)
+
+    def compile(self, wasm: bytes, source: str = "program") -> Program:
+        """Raises `ProgramError`."""
+        return self.link(compile_program(self.engine, wasm, source), program_digest(wasm), source)
+
+    def link(self, module: raw.Module, digest: str, source: str = "program") -> Program:
+        """Raises `ProgramError`."""
+        return Program(self.host.linker, module, digest, source)
+
+    def run(self, program: Program, launch: Launch) -> Outcome:
+        """Run it to its end. Whatever the guest does is an outcome.
+
+        Raises `EngineError` when the host itself broke: then nothing can be said of the guest.
+        """
+        begun, cpu = time.monotonic(), time.thread_time_ns()
+        limits = launch.limits
+        fuel = limits.fuel or _NO_FUEL_LIMIT
+        instance = raw.Instance(self.engine, limits.memory, fuel, Ticker.ticks(limits.wall))
+        try:
+            stdout = FdSink(launch.stdout, limits.output, lambda reached: self._over(limits.output, reached))
+            sink: Sink = stdout
+            guest = Guest(
+                instance, launch.argv, launch.env, launch.stdin, sink, launch.stderr, Wait(begun + limits.wall)
+            )
+            if self.host.guest is not None:
+                raise EngineError("a runner runs one guest at a time")
+            self.host.guest = guest
+            try:
+                with self._ticker:
+                    failure = instance.instantiate(program.pre)
+                    has_memory = failure is None and instance.find_memory()
+                    if failure is None:
+                        if launch.on_start is not None:
+                            launch.on_start()
+                        failure = instance.call(b"_start")
+            finally:
+                self.host.guest = None
+            elapsed = time.monotonic() - begun
+            usage = Usage(
+                fuel=fuel - instance.fuel_left(),
+                cpu_us=(time.thread_time_ns() - cpu) // 1000,
+                wall_us=int(elapsed * 1e6),
+                memory_peak=instance.memory_size() if has_memory else 0,
+                bytes_in=launch.stdin.statistics().bytes,
+                bytes_out=stdout.statistics().bytes,
+                bytes_err=launch.stderr.statistics().bytes,
+            )
+            return self._outcome(guest, failure, limits, usage, elapsed, launch.stderr.tail())
+        finally:
+            instance.close()
+
+    def _over(self, allowed: int, reached: int) -> GuestStop:
+        if self.host.guest is not None:
+            self.host.guest.limit = LimitHit("output", allowed, reached)
+        return GuestStop()
+
+    @staticmethod
+    def _outcome(
+        guest: Guest, failure: raw.Failure | None, limits: Limits, usage: Usage, elapsed: float, stderr: bytes
+    ) -> Outcome:
+        limit = guest.limit
+        if isinstance(guest.crash, Deadline) or (failure is not None and failure.code == raw.INTERRUPT):
+            limit = LimitHit("wall", limits.wall, elapsed)
+        elif guest.crash is not None:
+            if isinstance(guest.crash, Exception):
+                raise EngineError(f"a host function broke: {guest.crash!r}") from guest.crash
+            raise guest.crash
+        if failure is not None and limit is None:
+            if failure.code == raw.OUT_OF_FUEL:
+                limit = LimitHit("fuel", limits.fuel or _NO_FUEL_LIMIT, usage.fuel)
+            elif minimum := _MINIMUM_TOO_LARGE.search(failure.text):
+                limit = LimitHit("memory", limits.memory, int(minimum[1]) * PAGE)
+        if limit is not None:
+            return Outcome("limit", limit=limit, usage=usage, stderr=stderr)
+        if guest.exit_code is not None:
+            note = _near(guest.exit_code, limits, usage)
+            return Outcome("exit", exit_code=guest.exit_code, note=note, usage=usage, stderr=stderr)
+        if failure is not None:
+            return Outcome("trap", trap=failure.text, note=_near(1, limits, usage), usage=usage, stderr=stderr)
+        return Outcome("exit", exit_code=0, usage=usage, stderr=stderr)
+
+
+def _near(code: int, limits: Limits, usage: Usage) -> str:
+    """A failed guest whose memory stood near its limit was probably refused more: say so, it is no proof."""
+    if code and usage.memory_peak >= limits.memory - limits.memory // 16:
+        return f"memory stood at {format_size(usage.memory_peak)} of the {format_size(limits.memory)} allowed"
+    return ""

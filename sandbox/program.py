@@ -1,0 +1,65 @@
+"""Programs: wasm bytes made ready to run on an engine."""
+
+from typing import Final
+
+from insitu.sandbox import raw
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import ProgramError
+
+MAX_BYTES: Final = 128 << 20
+_CORE: Final = b"\0asm\x01\0\0\0"
+_COMPONENT: Final = b"\0asm\x0d\0\x01\0"
+
+
+def to_wasm(data: bytes, source: str = "program") -> bytes:
+    """The bytes of a core module: as they are, or from the text format. Raises `ProgramError` naming `source`."""
+    if len(data) > MAX_BYTES:
+        raise ProgramError(f"{source}: {len(data)} bytes, and at most {MAX_BYTES} are allowed")
+    if data.startswith(_COMPONENT):
+        raise ProgramError(f"{source}: a component (WASI 0.2); only core modules with WASI preview1 run here")
+    if data.startswith(b"\0asm"):
+        if not data.startswith(_CORE):
+            raise ProgramError(f"{source}: wasm of an unknown version; version 1 runs here")
+        return data
+    if data.lstrip()[:1] not in (b"(", b";"):
+        raise ProgramError(f"{source}: neither wasm (it does not begin with \\0asm) nor its text format")
+    try:
+        return raw.wat_to_wasm(data)
+    except ProgramError as why:
+        raise ProgramError(f"{source}: {_lines(why)}") from None
+
+
+def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") -> raw.Module:
+    """Machine code from wasm, the slow step (2 ms to many seconds). Raises `ProgramError`."""
+    try:
+        return raw.compile_module(engine, wasm)
+    except ProgramError as why:
+        raise ProgramError(f"{source}: {_lines(why)}") from None
+
+
+class Program:
+    """A compiled program linked against a host. Kept for many launches."""
+
+    __slots__ = ("digest", "module", "pre")
+
+    def __init__(self, linker: raw.Linker, module: raw.Module, digest: str, source: str = "program") -> None:
+        """Raises `ProgramError` naming what is missing: the `_start` of a command, or whatever provides an import."""
+        self.module, self.digest = module, digest
+        signature = raw.export_signature(module, "_start")
+        if signature != (0, 0):
+            what = "no function _start" if signature is None else "a _start that takes arguments or gives results"
+            raise ProgramError(f"{source}: exports {what}: it is no command (a WASI program with a main)")
+        try:
+            self.pre = raw.instantiate_pre(linker, module)
+        except ProgramError as why:
+            raise ProgramError(
+                f"{source}: {_lines(why)}; programs get wasi_snapshot_preview1 and nothing else"
+            ) from None
+
+
+def _lines(why: Exception) -> str:
+    """The engine's words on one line."""
+    return ": ".join(line.strip() for line in str(why).splitlines() if line.strip() and line.strip() != "Caused by:")
+
+
+__all__ = ["MAX_BYTES", "Program", "compile_program", "program_digest", "to_wasm"]

@@ -1,0 +1,361 @@
+"""The engine's C API, and the only file that touches it.
+
+wasmtime's own Python classes cost about 150 µs a launch and its WASI threads do not survive a fork, so we bind the
+C API ourselves: a private handle on the shared library that the `wasmtime` package ships (importing that package
+costs more than a launch and is not needed). Everything is an address (`int`); who owns what is said at each function.
+The major version is pinned in pyproject.toml because the layouts below follow that version's headers:
+
+    wasmtime_instance_t   16 bytes { u64 store, usize index }
+    wasmtime_extern_t     { u8 kind, 7 pad, union at offset 8 of func (16), memory (24), … }: 40 bytes hold any
+    wasmtime_val_raw_t    16 bytes, i32 in the low 4, i64 in the low 8
+    wasm_byte_vec_t       { usize size, u8 *data }
+
+Errors of the API come back as owned `wasmtime_error_t*`: `_check` reads and frees them.
+"""
+
+import ctypes
+import importlib.util
+import platform
+from collections.abc import Callable
+from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
+from ctypes import c_void_p as Ptr
+from pathlib import Path
+from typing import Any, Final, NewType
+
+from insitu.sandbox.errors import EngineError, ProgramError
+
+Engine = NewType("Engine", int)
+Module = NewType("Module", int)
+Linker = NewType("Linker", int)
+InstancePre = NewType("InstancePre", int)
+
+FEATURES: Final[dict[str, bool]] = {
+    # On, each for a reason.
+    "wasm_simd": True,  # codecs
+    "wasm_bulk_memory": True,  # memcpy of every current toolchain
+    "wasm_reference_types": True,  # current LLVM emits table operations that need them
+    "wasm_multi_value": True,  # likewise
+    "wasm_tail_call": True,  # interpreters' dispatch loops; no new authority
+    "wasm_exceptions": True,  # setjmp and longjmp of C programs
+    # Off: not deterministic, not countable, or nobody needs them yet.
+    "wasm_threads": False,
+    "shared_memory": False,
+    "wasm_relaxed_simd": False,  # results differ by machine
+    "wasm_multi_memory": False,  # the memory limit is per memory: one memory makes it a total
+    "wasm_memory64": False,
+    "wasm_gc": False,
+    "wasm_function_references": False,
+    "wasm_wide_arithmetic": False,
+    "wasm_custom_page_sizes": False,
+    "wasm_stack_switching": False,
+}
+MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
+TABLE_ELEMENTS: Final = 1 << 20  # per table: 8 MiB of host memory
+TABLES: Final = 8
+SETTINGS: Final = ";".join(
+    [f"{name}={int(on)}" for name, on in sorted(FEATURES.items())]
+    + [f"stack={MAX_WASM_STACK}", "fuel", "epoch", "no-move", "speed"]
+)
+"""Everything that makes compiled programs of two engines differ, as one string: part of a cache's key."""
+
+
+class _ByteVec(Structure):
+    _fields_ = (("size", c_size_t), ("data", Ptr))
+
+
+class _PtrVec(Structure):
+    _fields_ = (("size", c_size_t), ("data", POINTER(Ptr)))
+
+
+def _library() -> Path:
+    spec = importlib.util.find_spec("wasmtime")
+    machine = {"AMD64": "x86_64", "arm64": "aarch64"}.get(platform.machine(), platform.machine())
+    if spec is None or not spec.submodule_search_locations:
+        raise EngineError("the package wasmtime is not installed")
+    path = Path(spec.submodule_search_locations[0]) / f"linux-{machine}" / "_libwasmtime.so"
+    if not path.is_file():
+        raise EngineError(f"wasmtime ships no engine for linux on {machine}")
+    return path
+
+
+_dll = ctypes.CDLL(str(_library()))
+
+
+def _bind(name: str, result: Any, *args: Any) -> Any:
+    function = getattr(_dll, name)
+    function.restype, function.argtypes = result, list(args)
+    return function
+
+
+_config_new = _bind("wasm_config_new", Ptr)
+_engine_new = _bind("wasm_engine_new_with_config", Ptr, Ptr)  # takes the config
+_increment_epoch = _bind("wasmtime_engine_increment_epoch", None, Ptr)
+_error_message = _bind("wasmtime_error_message", None, Ptr, POINTER(_ByteVec))
+_error_delete = _bind("wasmtime_error_delete", None, Ptr)
+_vec_delete = _bind("wasm_byte_vec_delete", None, POINTER(_ByteVec))
+_wat2wasm = _bind("wasmtime_wat2wasm", Ptr, c_char_p, c_size_t, POINTER(_ByteVec))
+_module_new = _bind("wasmtime_module_new", Ptr, Ptr, c_char_p, c_size_t, POINTER(Ptr))
+_module_delete = _bind("wasmtime_module_delete", None, Ptr)
+_module_serialize = _bind("wasmtime_module_serialize", Ptr, Ptr, POINTER(_ByteVec))
+_deserialize_file = _bind("wasmtime_module_deserialize_file", Ptr, Ptr, c_char_p, POINTER(Ptr))
+_module_exports = _bind("wasmtime_module_exports", None, Ptr, POINTER(_PtrVec))
+_exporttypes_delete = _bind("wasm_exporttype_vec_delete", None, POINTER(_PtrVec))
+_exporttype_name = _bind("wasm_exporttype_name", POINTER(_ByteVec), Ptr)
+_exporttype_type = _bind("wasm_exporttype_type", Ptr, Ptr)
+_externtype_as_functype = _bind("wasm_externtype_as_functype_const", Ptr, Ptr)
+_linker_new = _bind("wasmtime_linker_new", Ptr, Ptr)
+_define = _bind(
+    "wasmtime_linker_define_func_unchecked",
+    *(Ptr, Ptr, c_char_p, c_size_t, c_char_p, c_size_t, Ptr, Ptr, Ptr, Ptr),
+)
+_instantiate_pre = _bind("wasmtime_linker_instantiate_pre", Ptr, Ptr, Ptr, POINTER(Ptr))
+_pre_instantiate = _bind("wasmtime_instance_pre_instantiate", Ptr, Ptr, Ptr, Ptr, Ptr)
+_store_new = _bind("wasmtime_store_new", Ptr, Ptr, Ptr, Ptr)
+_store_delete = _bind("wasmtime_store_delete", None, Ptr)
+_store_context = _bind("wasmtime_store_context", Ptr, Ptr)
+_store_limiter = _bind("wasmtime_store_limiter", None, Ptr, c_int64, c_int64, c_int64, c_int64, c_int64)
+_set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, Ptr, c_uint64)
+_set_fuel = _bind("wasmtime_context_set_fuel", Ptr, Ptr, c_uint64)
+_get_fuel = _bind("wasmtime_context_get_fuel", Ptr, Ptr, Ptr)
+_export_get = _bind("wasmtime_instance_export_get", c_bool, Ptr, Ptr, c_char_p, c_size_t, Ptr)
+_func_call = _bind("wasmtime_func_call", Ptr, Ptr, Ptr, Ptr, c_size_t, Ptr, c_size_t, Ptr)
+_memory_data = _bind("wasmtime_memory_data", Ptr, Ptr, Ptr)
+_memory_size = _bind("wasmtime_memory_data_size", c_size_t, Ptr, Ptr)
+_trap_new = _bind("wasmtime_trap_new", Ptr, c_char_p, c_size_t)
+_trap_code = _bind("wasmtime_trap_code", c_bool, Ptr, POINTER(c_uint8))
+_trap_message = _bind("wasm_trap_message", None, Ptr, POINTER(_ByteVec))
+_trap_delete = _bind("wasm_trap_delete", None, Ptr)
+_valtype_new = _bind("wasm_valtype_new", Ptr, c_uint8)
+_valtype_vec_new = _bind("wasm_valtype_vec_new", None, POINTER(_PtrVec), c_size_t, POINTER(Ptr))
+_functype_new = _bind("wasm_functype_new", Ptr, POINTER(_PtrVec), POINTER(_PtrVec))  # takes the elements of both
+_functype_delete = _bind("wasm_functype_delete", None, Ptr)
+_functype_params = _bind("wasm_functype_params", POINTER(_PtrVec), Ptr)
+_functype_results = _bind("wasm_functype_results", POINTER(_PtrVec), Ptr)
+
+Callback = Callable[[int, int, int, int], int]
+"""(env, caller, address of the arguments, their count) → 0, or an owned trap from `new_trap`."""
+_CALLBACK = ctypes.CFUNCTYPE(c_size_t, c_size_t, c_size_t, c_size_t, c_size_t)
+
+Args = c_uint32 * (4 * 10)
+"""A host function's arguments as 32-bit words: argument k begins at word 4k; none has more than nine."""
+args_at = Args.from_address
+
+_view = ctypes.pythonapi.PyMemoryView_FromMemory
+_view.restype, _view.argtypes = ctypes.py_object, [Ptr, ctypes.c_ssize_t, c_int]
+_WRITABLE = 0x200
+
+EXTERN_FUNC, EXTERN_MEMORY = 0, 3
+_EXTERN_SIZE, _OF = 64, 8
+
+# wasmtime_trap_code_enum
+STACK_OVERFLOW, MEMORY_OUT_OF_BOUNDS, INTERRUPT, OUT_OF_FUEL = 0, 1, 10, 11
+_INT32, _INT64 = 0, 1
+
+
+def _take(vec: _ByteVec) -> bytes:
+    try:
+        return ctypes.string_at(vec.data, vec.size) if vec.size else b""
+    finally:
+        _vec_delete(byref(vec))
+
+
+def _message(error: int) -> str:
+    """The text of an owned error, which is freed."""
+    vec = _ByteVec()
+    _error_message(error, byref(vec))
+    _error_delete(error)
+    return _take(vec).decode("utf-8", "replace")
+
+
+def _check(error: int | None, raising: type[Exception]) -> None:
+    if error:
+        raise raising(_message(error))
+
+
+def new_engine() -> Engine:
+    """An engine with our features, fuel and epochs on. 4 µs; starts no thread. Never freed: one lives per process."""
+    config = _config_new()
+    for name, on in FEATURES.items():
+        _bind(f"wasmtime_config_{name}_set", None, Ptr, c_bool)(config, on)
+    for name in ("consume_fuel", "epoch_interruption"):
+        _bind(f"wasmtime_config_{name}_set", None, Ptr, c_bool)(config, True)
+    _bind("wasmtime_config_max_wasm_stack_set", None, Ptr, c_size_t)(config, MAX_WASM_STACK)
+    # A guest's memory never moves while it grows, so a view of it can only be too short, never stale.
+    _bind("wasmtime_config_memory_may_move_set", None, Ptr, c_bool)(config, False)
+    _bind("wasmtime_config_memory_reservation_set", None, Ptr, c_uint64)(config, 4 << 30)
+    return Engine(_engine_new(config))
+
+
+increment_epoch: Callable[[Engine], None] = _increment_epoch
+
+
+def wat_to_wasm(text: bytes) -> bytes:
+    """Raises `ProgramError` with the parser's words."""
+    vec = _ByteVec()
+    _check(_wat2wasm(text, len(text), byref(vec)), ProgramError)
+    return _take(vec)
+
+
+def compile_module(engine: Engine, wasm: bytes) -> Module:
+    """Owned. Raises `ProgramError`. Starts threads: never in a process that forks afterwards."""
+    out = Ptr()
+    _check(_module_new(engine, wasm, len(wasm), byref(out)), ProgramError)
+    return Module(out.value or 0)
+
+
+def serialize(module: Module) -> bytes:
+    vec = _ByteVec()
+    _check(_module_serialize(module, byref(vec)), EngineError)
+    return _take(vec)
+
+
+def load_module(engine: Engine, path: bytes) -> Module:
+    """Owned; maps the file. The file is machine code and is trusted: check where it comes from BEFORE this call."""
+    out = Ptr()
+    _check(_deserialize_file(engine, path, byref(out)), EngineError)
+    return Module(out.value or 0)
+
+
+delete_module: Callable[[Module], None] = _module_delete
+
+
+def export_signature(module: Module, name: str) -> tuple[int, int] | None:
+    """How many parameters and results the function exported as `name` has; None when there is no such function."""
+    vec = _PtrVec()
+    _module_exports(module, byref(vec))
+    try:
+        for at in range(vec.size):
+            found = _exporttype_name(vec.data[at]).contents
+            if found.size == len(name) and ctypes.string_at(found.data, found.size) == name.encode():
+                functype = _externtype_as_functype(_exporttype_type(vec.data[at]))
+                if not functype:
+                    return None
+                return _functype_params(functype).contents.size, _functype_results(functype).contents.size
+        return None
+    finally:
+        _exporttypes_delete(byref(vec))
+
+
+def new_linker(engine: Engine) -> Linker:
+    return Linker(_linker_new(engine))
+
+
+def _types(letters: str) -> _PtrVec:
+    vec = _PtrVec()
+    items = (Ptr * max(1, len(letters)))(*(_valtype_new(_INT64 if c == "I" else _INT32) for c in letters))
+    _valtype_vec_new(byref(vec), len(letters), items)
+    return vec
+
+
+def define(linker: Linker, module: bytes, name: bytes, params: str, results: str, callback: Callback) -> object:
+    """Define one host function; `i` is an i32 and `I` an i64. The returned object must live as long as the linker.
+
+    An exception that leaves `callback` would be read as success by the engine: it must catch every one.
+    """
+    pointer = _CALLBACK(callback)
+    functype = _functype_new(byref(_types(params)), byref(_types(results)))
+    error = _define(linker, module, len(module), name, len(name), functype, ctypes.cast(pointer, Ptr), None, None)
+    _functype_delete(functype)
+    _check(error, EngineError)
+    return pointer
+
+
+def instantiate_pre(linker: Linker, module: Module) -> InstancePre:
+    """Owned. Raises `ProgramError` naming the first import that is not defined or has another type."""
+    out = Ptr()
+    _check(_instantiate_pre(linker, module, byref(out)), ProgramError)
+    return InstancePre(out.value or 0)
+
+
+def new_trap(message: bytes) -> int:
+    return int(_trap_new(message, len(message)))
+
+
+def _tidy(text: str) -> str:
+    """The engine's words with the cause first, then the wasm backtrace, a frame a line."""
+    where, _, cause = text.partition("Caused by:")
+    frames = [line.strip() for line in where.splitlines()[1:] if line.strip()] if cause else []
+    first = " ".join((cause or text).split()).removeprefix("wasm trap: ")
+    return "\n".join([first, *frames])
+
+
+class Failure:
+    """A call that did not return: the trap's code (None for one that a host function made) and its words."""
+
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: int | None, text: str) -> None:
+        self.code, self.text = code, text
+
+
+class Instance:
+    """One store with one instance in it. Not reentrant; `close` frees everything."""
+
+    __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "view")
+
+    def __init__(self, engine: Engine, memory_limit: int, fuel: int, epoch_ticks: int) -> None:
+        store = _store_new(engine, None, None)
+        self._store: int | None = store
+        self._context = context = _store_context(store)
+        _store_limiter(store, memory_limit, TABLE_ELEMENTS, 1, TABLES, 1)
+        _set_epoch_deadline(context, epoch_ticks)
+        _check(_set_fuel(context, fuel), EngineError)
+        self._instance = ctypes.create_string_buffer(16)
+        self._extern = ctypes.create_string_buffer(_EXTERN_SIZE)
+        self._memory = ctypes.create_string_buffer(_EXTERN_SIZE)
+        self._trap = Ptr()
+        self.view: memoryview = memoryview(b"")
+        """The guest's memory as it was when last looked at: it may be shorter than it is by now, never longer."""
+
+    def instantiate(self, pre: InstancePre) -> Failure | None:
+        """Also runs the module's start function. The memory is in `view` only after `find_memory`."""
+        return self._failure(_pre_instantiate(pre, self._context, self._instance, byref(self._trap)))
+
+    def find_memory(self) -> bool:
+        """Whether the instance exports a memory called `memory`; if so `view` shows it from now on."""
+        if not _export_get(self._context, self._instance, b"memory", 6, self._memory):
+            return False
+        if self._memory.raw[0] != EXTERN_MEMORY:
+            return False
+        self.refresh()
+        return True
+
+    def refresh(self) -> memoryview:
+        memory = ctypes.addressof(self._memory) + _OF
+        size = _memory_size(self._context, memory)
+        self.view = _view(_memory_data(self._context, memory), size, _WRITABLE) if size else memoryview(bytearray())
+        return self.view
+
+    def memory_size(self) -> int:
+        return int(_memory_size(self._context, ctypes.addressof(self._memory) + _OF))
+
+    def call(self, name: bytes) -> Failure | None:
+        """Call an export that takes and gives nothing. Raises `ProgramError` when there is no such export."""
+        function = ctypes.addressof(self._extern) + _OF
+        found = _export_get(self._context, self._instance, name, len(name), self._extern)
+        if not found or self._extern.raw[0] != EXTERN_FUNC:
+            raise ProgramError(f"exports no function {name.decode()!r}")
+        return self._failure(_func_call(self._context, function, None, 0, None, 0, byref(self._trap)))
+
+    def fuel_left(self) -> int:
+        out = c_uint64()
+        _check(_get_fuel(self._context, byref(out)), EngineError)
+        return out.value
+
+    def _failure(self, error: int | None) -> Failure | None:
+        trap = self._trap.value
+        if trap:
+            self._trap.value = None
+            code, vec = c_uint8(), _ByteVec()
+            known = _trap_code(trap, byref(code))
+            _trap_message(trap, byref(vec))
+            text = _take(vec).rstrip(b"\0").decode("utf-8", "replace")
+            _trap_delete(trap)
+            return Failure(code.value if known else None, _tidy(text))
+        return Failure(None, _tidy(_message(error))) if error else None
+
+    def close(self) -> None:
+        if self._store is not None:
+            self.view = memoryview(b"")
+            _store_delete(self._store)
+            self._store = None
