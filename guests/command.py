@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guests import toolchain
 from guests.errors import BuildError
-from guests.recipes import FLAGS, HERE, OWN_FLAGS, Recipe, names, recipe
+from guests.recipes import FLAGS, HERE, OWN_FLAGS, THIRD_FLAGS, Recipe, names, recipe
 from guests.sources import copy_tree, extract, fetch, sha256_of
 from guests.store import Store, say, write_atomically
 
@@ -25,7 +25,7 @@ def key_of(plan: Recipe, zig: str) -> str:
         for folder in ("common", plan.name)
         for path in sorted((HERE / folder).rglob("*.[ch]"))
     }
-    inputs = [FORMAT, zig, toolchain.TARGET, FLAGS, OWN_FLAGS, dataclasses.asdict(plan), own]
+    inputs = [FORMAT, zig, toolchain.TARGET, FLAGS, OWN_FLAGS, THIRD_FLAGS, dataclasses.asdict(plan), own]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -53,12 +53,12 @@ def _build(store: Store, plan: Recipe, folder: Path) -> bytes:
 
     include = [flag for path in plan.include for flag in ("-isystem", path)]
     units: list[tuple[str, Sequence[str]]] = [
-        (f"own/{plan.name}/{path.name}", [*FLAGS, *OWN_FLAGS, *include])
+        (f"own/{plan.name}/{path.name}", [*FLAGS, *OWN_FLAGS, *plan.flags, *include])
         for path in sorted((HERE / plan.name).glob("*.c"))
     ]
     for part in plan.parts:
         for unit in part.units:
-            flags = [*FLAGS, "-w", *part.flags, *part.special.get(unit, ())]
+            flags = [*FLAGS, *THIRD_FLAGS, *part.flags, *part.special.get(unit, ())]
             units.append((f"third/{part.folder}/{unit}", flags))
 
     def progress(count: int, source: str) -> None:

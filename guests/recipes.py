@@ -11,8 +11,9 @@ from guests.sources import Distribution
 
 HERE = Path(__file__).resolve().parent
 
-FLAGS = ("-std=c17", "-O3", "-DNDEBUG")
-OWN_FLAGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unused-function")
+FLAGS = ("-O3", "-DNDEBUG")
+THIRD_FLAGS = ("-std=gnu17", "-w")
+OWN_FLAGS = ("-std=gnu23", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function")
 LINK = ("-s", "-Wl,-z,stack-size=65536")
 
 
@@ -41,6 +42,8 @@ class Recipe:
     """Header folders for our own sources, relative to the build's folder."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """Files that are written for the build: path below generated/, and text."""
+    flags: tuple[str, ...] = ()
+    """For our own sources."""
     link: tuple[str, ...] = LINK
 
 
@@ -50,7 +53,104 @@ CAT = Recipe(
     link=("-s", "-nostdlib", "-Wl,--no-entry", "-Wl,-z,stack-size=16384"),
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT,)}
+LIBJPEG = Distribution(
+    # simplejpeg carries the whole of libjpeg-turbo 3.1.2, headers included.
+    name="simplejpeg",
+    version="1.9.0",
+    filename="simplejpeg-1.9.0.tar.gz",
+    sha256="5ac7d9489eeb812c2e7ea5c283994a29d9fefdfe5ed7b86c09d485e0dd366689",
+)
+LIBSPNG = Distribution(
+    # pyspng carries libspng 0.7.4 and zlib 1.2.11.
+    name="pyspng",
+    version="0.1.4",
+    filename="pyspng-0.1.4.tar.gz",
+    sha256="c715f97caf46c7d2fe1cd473114e36c7bba7d9a4ef6575b46e0e53de9354759a",
+)
+STB = Distribution(
+    # libstb carries stb_truetype.
+    name="libstb",
+    version="0.8.0",
+    filename="libstb-0.8.0.tar.gz",
+    sha256="dc51a22f4eec2f06e09104bc15869e07373ecc83056a2355cacd177f30a657d8",
+)
+ROBOTO = Distribution(
+    name="font-roboto",
+    version="0.0.1",
+    filename="font-roboto-0.0.1.tar.gz",
+    sha256="8bc9136bf46609fbb13af4783016799b14e23dda294a61791171de7ea2ec457f",
+)
+
+JCONFIG = """\
+#define JPEG_LIB_VERSION 62
+#define LIBJPEG_TURBO_VERSION 3.1.2
+#define LIBJPEG_TURBO_VERSION_NUMBER 3001002
+#define MEM_SRCDST_SUPPORTED 1
+#ifndef BITS_IN_JSAMPLE
+#define BITS_IN_JSAMPLE 8
+#endif
+"""
+JCONFIGINT = """\
+#define BUILD "insitu"
+#define HIDDEN
+#define INLINE inline __attribute__((always_inline))
+#define THREAD_LOCAL
+#define PACKAGE_NAME "libjpeg-turbo"
+#define VERSION "3.1.2"
+#define SIZEOF_SIZE_T 4
+#define FALLTHROUGH __attribute__((fallthrough));
+#ifndef BITS_IN_JSAMPLE
+#define BITS_IN_JSAMPLE 8
+#endif
+"""
+JVERSION = """\
+#define JVERSION "6b  27-Mar-1998"
+#define JCOPYRIGHT1 "Copyright (C) the libjpeg-turbo Project and many others"
+#define JCOPYRIGHT2 ""
+#define JCOPYRIGHT_SHORT "Copyright (C) the libjpeg-turbo Project and many others"
+"""
+
+TURBO = "lib/libjpeg-turbo-3.1.2/src"
+# What reads and writes coefficients; transforms, colours and sampling are not among it, as the guest needs none.
+LIBJPEG_UNITS = (
+    *("jcapimin", "jchuff", "jcmarker", "jcmaster", "jcomapi", "jcparam", "jcphuff", "jctrans", "jdapimin", "jdatadst"),
+    *("jdatasrc", "jdhuff", "jdinput", "jdmarker", "jdmaster", "jdphuff", "jdtrans", "jerror", "jmemmgr", "jmemnobs"),
+    *("jpeg_nbits", "wrapper/jdcoefct-8", "wrapper/jutils-8"),
+)
+# The entropy coder's 64-bit bit buffer, which it uses on this combination only; WebAssembly has 64-bit integers just so.
+WIDE_BUFFER = ("-D__x86_64__", "-D__ILP32__")
+
+SPNG = "vendor/libspng-0.7.4/spng"
+ZLIB = "vendor/zlib-1.2.11"
+ZLIB_UNITS = ("adler32", "compress", "crc32", "deflate", "inffast", "inflate", "inftrees", "trees", "zutil")
+
+WATERMARK = Recipe(
+    "watermark",
+    parts=(
+        Part(
+            LIBJPEG,
+            members=(f"{TURBO}/*.c", f"{TURBO}/*.h", f"{TURBO}/wrapper/*.c"),
+            folder="simplejpeg",
+            units=tuple(f"{TURBO}/{unit}.c" for unit in LIBJPEG_UNITS),
+            flags=("-Igenerated", f"-Ithird/simplejpeg/{TURBO}"),
+            special={f"{TURBO}/{unit}.c": WIDE_BUFFER for unit in ("jchuff", "jcphuff", "jdhuff", "jdphuff")},
+        ),
+        Part(
+            LIBSPNG,
+            members=(f"{SPNG}/*.[ch]", f"{ZLIB}/*.[ch]"),
+            folder="pyspng",
+            units=(f"{SPNG}/spng.c", *(f"{ZLIB}/{unit}.c" for unit in ZLIB_UNITS)),
+            flags=(f"-Ithird/pyspng/{ZLIB}", "-DSPNG_STATIC", "-DHAVE_UNISTD_H"),
+        ),
+        Part(STB, members=("src/third_party/stb/stb_truetype.h",), folder="libstb"),
+        Part(ROBOTO, members=("font_roboto/files/Roboto-Medium.ttf",), folder="font-roboto"),
+    ),
+    include=("generated", f"third/simplejpeg/{TURBO}", f"third/pyspng/{SPNG}", "third/libstb/src/third_party/stb"),
+    generated={"jconfig.h": JCONFIG, "jconfigint.h": JCONFIGINT, "jversion.h": JVERSION},
+    flags=("-DSPNG_STATIC", "--embed-dir=third/font-roboto/font_roboto/files"),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, WATERMARK)}
 
 
 def names() -> list[str]:
