@@ -3,6 +3,7 @@
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,10 @@ def cluster(test_programs: Path) -> Iterator[DevCluster]:
 def container(cluster: DevCluster) -> Iterator[str]:
     """The name of a fresh container in the account of `cluster.user`; it goes away with what the test left in it."""
     name = f"test-{uuid.uuid4().hex[:12]}"
-    with cluster.connection() as connection:
+    with closing(cluster.connection()) as connection:
         connection.put_container(name)
     yield name
-    with cluster.connection() as connection:
+    with closing(cluster.connection()) as connection:
         _, objects = connection.get_container(name, full_listing=True)
         for entry in objects:
             connection.delete_object(name, entry["name"])

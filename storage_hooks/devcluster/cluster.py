@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -68,7 +68,7 @@ class DevCluster:
     def attach(cls, directory: Path) -> "DevCluster":
         """A handle on a running cluster that someone else has started; `stop()` ends it. Raises NotRunning."""
         handle = cls(directory)
-        handle._state()
+        handle.state()
         return handle
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -79,15 +79,13 @@ class DevCluster:
             # Resolved: the supervisor's directory may not be told otherwise by a link.
             self._layout = Layout(Path(tempfile.mkdtemp(prefix="insitu-cluster-")).resolve())
         layout = self._layout
-        fresh = layout.claim()
         try:
-            lifeline = launch(layout, self._options, progress)
-            self._known = self._state()
-        except BaseException as e:
+            fresh = layout.claim(made=self._temporary) and detach
+            lifeline = launch(layout, replace(self._options, fresh=fresh), progress)
+            self._known = self.state()
+        except BaseException:
             if self._temporary:
                 self._remove()
-            elif fresh and not isinstance(e, Exception):
-                layout.remove()  # interrupted: leave nothing; after a failure the logs are wanted
             raise
         if detach:
             lifeline.detach()
@@ -124,7 +122,8 @@ class DevCluster:
             raise NotRunning("the cluster is not running")
         return self._layout.root
 
-    def _state(self) -> State:
+    def state(self) -> State:
+        """Everything about it as it is now. Raises NotRunning."""
         layout = Layout(self.directory)
         with suppress(OSError, ValueError, KeyError, TypeError):
             if layout.locked():
@@ -135,7 +134,7 @@ class DevCluster:
     def _facts(self) -> State:
         """What never changes while a cluster runs, without asking each time."""
         if self._known is None:
-            self._known = self._state()
+            self._known = self.state()
         return self._known
 
     @property
@@ -167,16 +166,16 @@ class DevCluster:
     @property
     def nodes(self) -> list[NodeInfo]:
         """The storage nodes as they are now."""
-        return self._state().nodes
+        return self.state().nodes
 
     def pids(self) -> dict[str, int]:
         """Pid by process name, "supervisor" too; the dead are missing."""
-        state = self._state()
+        state = self.state()
         return {"supervisor": state.supervisor, **state.processes}
 
     def dead(self) -> list[str]:
         """The names of the processes that should live and do not."""
-        state = self._state()
+        state = self.state()
         return [name for name in state.expected if name not in state.processes]
 
     def log(self, name: str) -> Path:
@@ -185,7 +184,7 @@ class DevCluster:
 
     def primaries(self, account: str, container: str, obj: str, policy: str = "three") -> list[NodeInfo]:
         """The nodes that should hold an object, in the ring's order of replicas. Policies: "three", "one", "ec21"."""
-        return self._state().primaries(account, container, obj, policy)
+        return self.state().primaries(account, container, obj, policy)
 
     def connection(self, user: str = DEFAULT_USER, **options: Any) -> Any:
         """A `swiftclient.Connection` for one of `users`, without retries unless `options` say otherwise."""

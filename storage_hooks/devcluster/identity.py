@@ -30,6 +30,14 @@ class Identity:
             token_key=base64.urlsafe_b64encode(os.urandom(32)).decode(),
         )
 
+    @staticmethod
+    def nodes_at(path: Path) -> int | None:
+        """The number of nodes of the identity kept at `path`, None when none is kept there."""
+        try:
+            return int(json.loads(path.read_text())["nodes"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     @classmethod
     def keep(cls, path: Path, nodes: int) -> "Identity":
         """The one kept at `path`, or a new one, kept there. Raises OptionRefused for another number of nodes."""

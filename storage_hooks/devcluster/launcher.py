@@ -46,13 +46,12 @@ def launch(layout: Layout, options: Options, progress: Progress = lambda stage: 
     if layout.locked():
         raise AlreadyRunning(f"{layout.root}: a cluster runs here already")
     layout.log("").parent.mkdir(mode=0o700, exist_ok=True)
-    layout.options.write_text(options.to_json())
     report_read, report_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
     module = "insitu.storage_hooks.devcluster.supervisor"
     with layout.log("supervisor").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(layout.root), str(report_write), str(lifeline_read)],
+            [sys.executable, "-m", module, str(layout.root), str(report_write), str(lifeline_read), options.to_json()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -4,10 +4,10 @@
 
     DIR/.insitu-cluster   the marker: only a directory with this file is ever reused or removed
     DIR/lock              locked by the supervisor as long as it lives
-    DIR/options.json      what was asked for          DIR/state.json   what runs: ports, pids, keys, rings
+    DIR/identity.json     keys and hash secrets       DIR/state.json   what runs: ports, pids, rings
     DIR/control           the supervisor's socket     DIR/run/         the nodes' sockets
     DIR/etc/              rings and configuration     DIR/log/         a log per process
-    DIR/meta/, DIR/node1/ …  the data                 DIR/cache/       compiled programs
+    DIR/meta/, node1/ …   the data                    DIR/cache/       compiled programs
 """
 
 import errno
@@ -40,8 +40,8 @@ class Layout:
         return self.root / "lock"
 
     @property
-    def options(self) -> Path:
-        return self.root / "options.json"
+    def identity(self) -> Path:
+        return self.root / "identity.json"
 
     @property
     def state(self) -> Path:
@@ -74,15 +74,16 @@ class Layout:
         """The Unix socket of the insitu node beside object server `node` (counted from 1)."""
         return self.run / f"object-{node}.sock"
 
-    def claim(self) -> bool:
+    def claim(self, made: bool = False) -> bool:
         """Makes the directory a cluster's, mode 0700, or takes up one that is. True when it held no cluster before.
 
+        `made`: it was made for the cluster just now, so it goes with it. One found empty is emptied again, and stays.
         Raises DirectoryRefused for a directory with other things in it, or one where a cluster cannot work.
         """
         if len(os.fsencode(self.socket(16))) > SOCKET_PATH_MAX:
             raise DirectoryRefused(f"{self.root}: the path is too long for Unix sockets inside it; name a shorter one")
         try:
-            made = not self.root.exists()
+            made = made or not self.root.exists()
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.marker.exists():
                 return False
@@ -94,6 +95,8 @@ class Layout:
             self.marker.write_text("made\n" if made else "found empty\n")
             if not made:
                 self.root.chmod(0o700)
+        except FileExistsError:
+            raise DirectoryRefused(f"{self.root}: not a directory") from None
         except OSError as e:
             raise DirectoryRefused(f"{self.root}: {e.strerror or e}") from e
         return True
@@ -122,20 +125,22 @@ class Layout:
             raise AlreadyRunning(f"{self.root}: a cluster runs here already") from None
         return fd
 
+    def check_ours(self) -> None:
+        """Raises DirectoryRefused for anything that is not a cluster's directory."""
+        if not self.marker.is_file():
+            raise DirectoryRefused(f"{self.root}: not a cluster's directory (no {MARKER}); nothing was touched")
+
     def remove(self) -> None:
         """Deletes the directory with its data, or only what is in it where it was found empty. Missing is fine.
 
+        `made`: it was made for the cluster just now, so it goes with it. One found empty is emptied again, and stays.
         Raises DirectoryRefused for a directory without our marker.
         """
         if not self.root.exists():
             return
+        self.check_ours()
         try:
             made = self.marker.read_text() != "found empty\n"
-        except (FileNotFoundError, NotADirectoryError):
-            raise DirectoryRefused(
-                f"{self.root}: not a cluster's directory (no {MARKER}); nothing was removed"
-            ) from None
-        try:
             # The marker goes last: an interrupted removal can be taken up again.
             for entry in self.root.iterdir():
                 if entry == self.marker:

@@ -29,6 +29,8 @@ class Options:
     """Where the nodes keep compiled programs; in the cluster's own directory unless told."""
     temporary: bool = False
     """The directory goes away with the cluster."""
+    fresh: bool = False
+    """The directory was made for this start: it goes away when the start is broken off."""
 
     def checked(self) -> "Options":
         if not 1 <= self.nodes <= MAX_NODES:

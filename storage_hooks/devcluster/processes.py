@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 PR_SET_PDEATHSIG: Final = 1
+HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP)
 TERM_PATIENCE: Final = 5.0  # seconds between SIGTERM and SIGKILL
 
 
@@ -33,13 +34,17 @@ def spawn(log: Path, body: Callable[[], object], *, death: signal.Signals, drop:
     `drop` closes in the child what only the parent needs. Must be called from a process with a single thread.
     """
     parent = os.getpid()
+    # Until the child has put off its parent's handlers, a signal to it would be taken by them and be lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     try:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in HANDLED:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.setsid()
         die_with_parent(parent, death)
         null = os.open(os.devnull, os.O_RDONLY)

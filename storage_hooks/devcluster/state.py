@@ -39,8 +39,8 @@ class State:
     """Everything about a running cluster that its users may want to know."""
 
     supervisor: int
-    ip: str
-    port: int
+    addresses: dict[str, tuple[str, int]]
+    """Ip and port by Swift server."""
     users: dict[str, str]
     """Key by user, such as "test:tester"."""
     hash_prefix: str
@@ -55,7 +55,8 @@ class State:
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.ip}:{self.port}"
+        ip, port = self.addresses["proxy"]
+        return f"http://{ip}:{port}"
 
     def primaries(self, account: str, container: str, obj: str, policy: str) -> list[NodeInfo]:
         """The nodes that should hold an object, by replica, as Swift's own ring gives them (without importing Swift).
@@ -81,6 +82,7 @@ class State:
         return cls(
             **{
                 **raw,
+                "addresses": {name: (ip, port) for name, (ip, port) in raw["addresses"].items()},
                 "nodes": [NodeInfo(**{**n, "socket": Path(n["socket"])}) for n in raw["nodes"]],
                 "rings": {name: RingTable(**ring) for name, ring in raw["rings"].items()},
             }

@@ -1,10 +1,11 @@
 """The process that a cluster is: it starts every server, watches them, answers for them, and ends them all.
 
-Started by `launcher.py` as `python -m insitu.storage_hooks.devcluster.supervisor DIR REPORT LIFELINE`:
+Started by `launcher.py` as `python -m insitu.storage_hooks.devcluster.supervisor DIR REPORT LIFELINE OPTIONS`:
 
 * REPORT, a pipe: one JSON object a line, `{"stage": …}` while it starts, then `{"ready": true}` or `{"failed": …}`
 * LIFELINE, a pipe: end of file means that whoever wanted the cluster is gone, so it ends; a byte means that it shall
   live on without
+* OPTIONS, as JSON
 
 It ends on SIGTERM, SIGINT, a broken lifeline, or the word `stop` at its control socket, one JSON object a line each way
 (see `control.py`). It imports Swift and forks, hence a single thread and no green threads in this process.
@@ -47,7 +48,7 @@ class Supervisor:
     def __init__(self, layout: Layout, options: Options, report: int, lifeline: int) -> None:
         self.layout = layout
         self.options = options
-        self.identity = Identity.keep(layout.root / "identity.json", options.nodes)
+        self.identity = Identity.keep(layout.identity, options.nodes)
         self._report = report
         self._lifeline = lifeline
         self._selector = selectors.DefaultSelector()
@@ -65,12 +66,13 @@ class Supervisor:
 
     def run(self) -> int:
         """Returns the exit code, when everything that was started has ended."""
-        lock = self.layout.take_lock()
+        self.layout.state.unlink(missing_ok=True)  # left by a supervisor that was killed
         self._catch_signals()
         self._watch(self._lifeline, self._lifeline_event)
-        code = 0
+        code, started = 0, False
         try:
             self._start()
+            started = True
             self._tell(ready=True)
             self._note("ready")
             while True:
@@ -90,8 +92,7 @@ class Supervisor:
             self._tell(failed=f"the supervisor failed: {type(e).__name__}: {e}")
             raise
         finally:
-            self._end()
-            os.close(lock)
+            self._end(discard=self.options.temporary or (self.options.fresh and not started and code == 0))
         return code
 
     def _start(self) -> None:
@@ -114,13 +115,13 @@ class Supervisor:
         self._open_control()
         self._write_state()
 
-    def _end(self) -> None:
+    def _end(self, discard: bool) -> None:
         processes.end(self._children.values())
         self._children.clear()
         for path in (self.layout.control, self.layout.state, *self.layout.run.glob("*")):
             with suppress(OSError):
                 path.unlink()
-        if self.options.temporary:
+        if discard:
             with suppress(DevClusterError):
                 self.layout.remove()
 
@@ -176,7 +177,7 @@ class Supervisor:
             self._expected.append(name)
 
     def _mine(self) -> list[Callable[[], object]]:
-        """What a child closes: none of it is its business, and a lifeline or lock held by a child would never end."""
+        """What a child closes: the parent's own ends. (The lock stays: it is free when the last server is gone.)"""
         sockets = [self._wake, self._wake_write, *([self._control] if self._control else [])]
         pipes = [partial(os.close, fd) for fd in (self._report, self._lifeline) if fd >= 0]
         return [self._selector.close, *(s.close for s in sockets), *pipes]
@@ -198,9 +199,21 @@ class Supervisor:
     def _probe_event(self, probe: Probe, pending: set[Probe]) -> None:
         self._unwatch(probe.fileno())
         answer = probe.read()
+        if answer is None:
+            # It closed the connection, most likely by ending: wait for the news of that, which says more.
+            self._expect_end(probe.name)
         if answer != 200:
             self._start_failed(probe.name, f"answered its health check with {answer or 'nothing'}")
         pending.discard(probe)
+
+    def _expect_end(self, name: str) -> None:
+        deadline = time.monotonic() + 2.0
+        while time.monotonic() < deadline:
+            status = processes.reap(self._children[name])
+            if status is not None:
+                del self._children[name]
+                self._start_failed(name, f"ended while starting ({processes.describe(status)})")
+            time.sleep(POLL)
 
     def _start_failed(self, name: str, what: str) -> None:
         raise StartFailed(f"{name} {what}; the end of {self.layout.log(name)}:\n{tail(self.layout.log(name))}")
@@ -313,11 +326,9 @@ class Supervisor:
             time.sleep(POLL)
 
     def _write_state(self) -> None:
-        ip, port = self._addresses["proxy"]
         State(
             supervisor=os.getpid(),
-            ip=ip,
-            port=port,
+            addresses=self._addresses,
             users=self.identity.users,
             hash_prefix=self.identity.hash_prefix,
             hash_suffix=self.identity.hash_suffix,
@@ -363,7 +374,7 @@ def tail(path: Path, lines: int = LOG_TAIL) -> str:
 
 
 def main(argv: list[str]) -> int:
-    root, report, lifeline = argv
+    root, report, lifeline, options = argv
     os.umask(0o077)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     layout = Layout(Path(root))
@@ -371,8 +382,8 @@ def main(argv: list[str]) -> int:
     for fd in fds:
         os.set_inheritable(fd, False)
     try:
-        supervisor = Supervisor(layout, Options.from_json(layout.options.read_text()), *fds)
-        return supervisor.run()
+        layout.take_lock()  # ours until this process has ended
+        return Supervisor(layout, Options.from_json(options), *fds).run()
     except DevClusterError as e:
         with suppress(OSError):
             os.write(fds[0], json.dumps({"failed": str(e)}).encode() + b"\n")
