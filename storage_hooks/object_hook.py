@@ -1,0 +1,193 @@
+"""Runs programs next to the objects of one storage node: a filter of the object server.
+
+    [pipeline:main]
+    pipeline = healthcheck recon object_hook object-server
+
+    [filter:object_hook]
+    use = egg:insitu#object_hook
+    # The socket of the insitu node on this machine (insitu node --socket …).
+    socket = /run/insitu/node.sock
+    # How clients see this node in X-Run-Where.
+    node = object-1
+    # Seconds to wait for the node to take a connection, and to accept a launch (a program that it has never seen is
+    # compiled first).
+    connect_timeout = 2
+    accept_timeout = 45
+    # A sign of life for the proxy while a program is silent, seconds. Well under the run switch's node_timeout.
+    beat = 5
+
+It must stand immediately left of the object-server app, which must keep `splice = no` (the default).
+
+A GET that the proxy's run hook marked is answered with a program's output instead of the object's bytes. The object
+server opens the object as always, so existence, expiry, and conditional headers are Swift's; then the open file goes to
+the node. Any other request passes untouched, for the price of one dictionary look-up.
+
+* Node down or without room: 503, nothing was started, and the run switch asks the next replica.
+* Unknown program and the like: refused in a header; no other replica would know better.
+* Object not whole here (a manifest, a symlink, a fragment, ciphertext): Swift's own answer, unmarked. A symlink is
+  followed by the proxy; for the others the run hook says that it cannot be done. Never does a program see such bytes.
+* Range: refused. The run hook sends none; this one is Swift trying to resume a broken body, and another run's bytes
+  would be spliced to the first's.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from swift.common.swob import wsgi_to_str
+from swift.common.utils import close_if_possible, get_logger, split_path
+from swift.common.wsgi import WSGIContext
+
+from insitu.runtime.client import LaunchRequest
+from insitu.runtime.errors import BadRequest, Busy, NodeError, NodeUnavailable
+from insitu.runtime.grammar import GrammarError
+from insitu.storage_hooks import green, inside
+from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
+from insitu.storage_hooks.object_run import ObjectRun
+
+StartResponse = Callable[..., Any]
+
+# Length and ranges are the object's, not the result's. The rest the proxy's filters still need (a static symlink is
+# checked against the ETag), and the run hook drops what does not speak of the result.
+_DROP = frozenset(("content-length", "accept-ranges", "content-range", "transfer-encoding"))
+
+# An object that carries one of these is not what its bytes on this node seem to be.
+_NOT_WHOLE = (
+    "x-static-large-object",
+    "x-object-manifest",
+    "x-object-sysmeta-symlink-target",
+    "x-object-sysmeta-ec-etag",
+    "x-object-sysmeta-ec-frag-index",
+    "x-object-sysmeta-crypto-body-meta",
+    "x-object-transient-sysmeta-crypto-meta",
+)
+
+
+class ObjectHook:
+    """The filter. One instance serves all requests of a server process."""
+
+    def __init__(self, app: Any, conf: dict[str, str]) -> None:
+        """Raises ValueError for a setting that is missing or malformed."""
+        self.app = app
+        self.socket = conf.get("socket", "")
+        if not self.socket:
+            raise ValueError("object_hook: the setting 'socket' is missing; it names the insitu node's socket")
+        self.node = conf.get("node", "")
+        if not self.node:
+            raise ValueError("object_hook: the setting 'node' is missing; clients see it in X-Run-Where")
+        self.connect_timeout = _seconds(conf, "connect_timeout", 2.0)
+        self.accept_timeout = _seconds(conf, "accept_timeout", 45.0)
+        self.beat = _seconds(conf, "beat", 5.0)
+        self.logger = get_logger(conf, log_route="insitu-object-hook")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        value = environ.get(inside.ENV_REQUEST)
+        if value is None or environ["REQUEST_METHOD"] != "GET":
+            answer: Iterable[bytes] = self.app(environ, start_response)
+            return answer
+        if "HTTP_RANGE" in environ:
+            start_response("409 Conflict", [("Content-Type", "text/plain"), ("Content-Length", "0")])
+            return [b""]
+        return self._run(value, environ, start_response)
+
+    def _run(self, value: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        context = WSGIContext(self.app)
+        body = context._app_call(environ)
+        headers: Headers = context._response_headers
+        file = getattr(body, "_fp", None)
+        if not context._response_status.startswith("200 ") or file is None or _not_whole(headers):
+            start_response(context._response_status, headers, context._response_exc_info)
+            answer: Iterable[bytes] = body
+            return answer
+        try:
+            # The node gets a descriptor of its own, so Swift's can go as soon as it has been sent.
+            run = self._start(value, environ, file.fileno())
+        except NodeError as why:
+            return self._refuse(why, headers, start_response)
+        finally:
+            close_if_possible(body)
+        # eventlet would hold back frames under 4 KiB.
+        environ["eventlet.minimum_write_chunk_size"] = 0
+        start_response(
+            "200 OK",
+            [(k, v) for k, v in headers if k.lower() not in _DROP]
+            + [
+                (inside.ID, run.accepted.id),
+                (inside.PROGRAM, run.accepted.digest),
+                (inside.TYPE, run.accepted.content_type),
+                (inside.NODE, self.node),
+            ],
+        )
+        return run
+
+    def _start(self, value: str, environ: Environ, source: int) -> ObjectRun:
+        try:
+            asked = inside.parse_header(value)
+            terms = Terms.decode(environ.get(inside.ENV_TERMS, ""))
+        except (GrammarError, TermsError) as why:
+            raise BadRequest(str(why)) from None
+        _device, _partition, account, container, name = split_path(environ["PATH_INFO"], 5, 5, True)
+        request = LaunchRequest(
+            program=asked.program,
+            args=asked.args,
+            tenant=terms.tenant,
+            request_id=environ.get("HTTP_X_TRANS_ID", ""),
+            object=wsgi_to_str(f"/{account}/{container}/{name}"),
+            limits=terms.limits,
+            env={},
+        )
+        try:
+            sock = green.connect(self.socket, self.connect_timeout)
+        except OSError as why:
+            raise NodeUnavailable(f"no insitu node answers on {self.node}: {why.strerror or why}") from None
+        limit = green.Timeout(self.accept_timeout)
+        try:
+            return ObjectRun(sock, request, source, client=green.client_socket(environ), beat=self.beat)
+        except green.Timeout as late:
+            if late is not limit:
+                raise
+            # It may be accepting at this very moment: nobody else may be asked.
+            raise NodeError(f"{self.node} did not accept within {self.accept_timeout:g} s") from None
+        except OSError as why:
+            raise NodeError(f"{self.node} could not be asked: {why.strerror or why}") from None
+        finally:
+            limit.cancel()
+
+    def _refuse(self, why: NodeError, headers: Headers, start_response: StartResponse) -> Iterable[bytes]:
+        elsewhere = isinstance(why, Busy | NodeUnavailable)
+        self.logger.warning("%s: refused a run (%s): %s", self.node, why.code, why)
+        answer: Headers = [
+            ("Content-Type", "text/plain"),
+            ("Content-Length", "0"),
+            (inside.REFUSED, why.code),
+            (inside.REASON, inside.quote_reason(str(why))),
+            (inside.NODE, self.node),
+        ]
+        # The proxy tells by it that the object is here, also when this is a handoff.
+        stamp = inside.find(headers, "X-Backend-Timestamp")
+        if stamp is not None:
+            answer.append(("X-Backend-Timestamp", stamp))
+        if isinstance(why, Busy):
+            answer.append(("Retry-After", str(max(1, round(why.retry_after)))))
+        start_response("503 Service Unavailable" if elsewhere else "200 OK", answer)
+        return [b""]
+
+
+def _not_whole(headers: Headers) -> bool:
+    return any(key.lower() in _NOT_WHOLE and value for key, value in headers)
+
+
+def _seconds(conf: dict[str, str], name: str, default: float) -> float:
+    text = conf.get(name, default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ValueError(f"object_hook: {name} = {text!r} is not a number of seconds above 0")
+    return value
+
+
+def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], ObjectHook]:
+    """paste.deploy's way in: `use = egg:insitu#object_hook`."""
+    conf = global_conf | local_conf
+    return lambda app: ObjectHook(app, conf)

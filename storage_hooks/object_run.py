@@ -1,0 +1,150 @@
+"""One run on the node: from the open file of an object to a stream of frames.
+
+    object's file ──fd──▶ node ─▶ worker ─▶ guest
+                                              │ pipe
+    proxy ◀── frames ── ObjectRun ◀───────────┘
+                            ▲ the launch's socket: its outcome, or the node's death
+
+It waits for three things at once: bytes in the pipe, the outcome, and the connection to the proxy. When that connection
+closes, the launch is closed, and with it the guest, at once and not at its next write.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from insitu.runtime.client import Accepted, Launch, LaunchRequest
+from insitu.runtime.errors import NodeError, NodeLost
+from insitu.sandbox.outcome import Outcome
+from insitu.storage_hooks import green
+from insitu.storage_hooks.frames import BEAT, DATA, WHOLE, encode, encode_end
+from insitu.storage_hooks.hold_back import HoldBack
+
+PIPE_SIZE = 1 << 20
+"""Bytes the kernel may hold between guest and hook. 1 MiB is the most an ordinary user may ask for."""
+
+READ_SIZE = 1 << 18
+"""Bytes to one frame at most. Larger ones win nothing: the copies dominate."""
+
+
+class ObjectRun:
+    """The WSGI body of one run; iterating it yields frames. Raises `NodeError` when nothing could be started.
+
+    `close()` is safe at any time and ends the guest if it still runs.
+    """
+
+    def __init__(self, sock: Any, request: LaunchRequest, source: int, *, client: Any | None, beat: float) -> None:
+        """`sock`: a connected socket to the node, taken over. `source`: the object's file. `beat`: seconds."""
+        self._client = client
+        self._beat = beat
+        self._pipe = -1
+        self._launch = Launch(sock)
+        try:
+            self._pipe, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                _enlarge(self._pipe)
+                self.accepted: Accepted = self._launch.start(request, stdin=source, stdout=write_end)
+            finally:
+                os.close(write_end)
+        except BaseException:
+            self.close()
+            raise
+        self._frames = self._run()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Close the launch, which ends a guest that still runs, and the pipe."""
+        self._launch.close()
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            self._pipe = -1
+
+    def _run(self) -> Iterator[bytes]:
+        held = HoldBack()
+        for chunk in self._output(held):
+            if chunk is None:
+                yield encode(BEAT)
+            elif chunk and held.holding:
+                held.add(chunk, time.monotonic())
+            elif chunk:
+                yield encode(DATA, chunk)
+            if held.holding and held.due(time.monotonic()):
+                yield from _pieces(held.release())
+        while not self._wait([self._launch.fileno()], self._beat):
+            yield encode(BEAT)
+        outcome = self._outcome()
+        if held.holding and outcome.ok:
+            whole = held.release()
+            # One write for both: the proxy then knows the length before it answers.
+            yield (encode(WHOLE, whole) if whole else b"") + encode_end(outcome)
+        else:
+            # What was held back of a launch that failed is dropped: its status says so.
+            yield encode_end(outcome)
+        self.close()
+
+    def _output(self, held: HoldBack) -> Iterator[bytes | None]:
+        """What the guest writes, until it ends. None: it was silent for a beat. b"": the deadline of `held` is here."""
+        launch = self._launch.fileno()
+        ended = False
+        silent_since = time.monotonic()
+        while True:
+            try:
+                chunk = os.read(self._pipe, READ_SIZE)
+            except BlockingIOError:
+                # All that the guest wrote was in the pipe before its outcome was sent: if that is here, so was this.
+                if ended:
+                    return
+            else:
+                if not chunk:
+                    return
+                silent_since = time.monotonic()
+                yield chunk
+                continue
+            beat_at = silent_since + self._beat
+            wake_at = beat_at if held.deadline is None else min(beat_at, held.deadline)
+            ready = self._wait([self._pipe, launch], wake_at - time.monotonic())
+            ended = launch in ready
+            now = time.monotonic()
+            if held.deadline is not None and now >= held.deadline:
+                yield b""
+            if not ready and now >= beat_at:
+                silent_since = now
+                yield None
+
+    def _wait(self, fds: list[int], timeout: float) -> set[int]:
+        """Wait for `fds`, and meanwhile for the proxy to go away. Raises `BrokenPipeError` when it has."""
+        watched = [] if self._client is None else [self._client.fileno()]
+        ready = green.wait_readable(fds + watched, timeout)
+        if ready & set(watched):
+            if green.peer_gone(self._client):
+                raise BrokenPipeError("the proxy closed the connection")
+            # Bytes that nobody asked for: they would wake us for ever.
+            self._client = None
+        return ready - set(watched)
+
+    def _outcome(self) -> Outcome:
+        try:
+            return self._launch.outcome().outcome
+        except NodeLost as why:
+            return Outcome(end="lost", note=str(why))
+        except NodeError as why:
+            return Outcome(end="lost", note=f"the node's report is unusable: {why}")
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    for at in range(0, len(data), READ_SIZE):
+        yield encode(DATA, data[at : at + READ_SIZE])
+
+
+def _enlarge(pipe: int) -> None:
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
+    except OSError:
+        pass  # The user's pipes may hold no more in all; 64 KiB do as well, only slower.

@@ -1,0 +1,142 @@
+"""Failures as clients see them: `application/problem+json` (RFC 9457), and what S3 clients can make of it.
+
+    {"type": "urn:insitu:problem:program-failed", "title": "The program failed", "status": 422,
+     "detail": "exit code 2", "run_id": "…", "program": "sha256:…", "exit_code": 2, "stderr": "watermark: …"}
+
+A 4xx is the caller's to fix and no client retries it; a 503 means that nothing was started; a 500 that something was
+started and its end is unknown.
+
+An S3 client gets XML from Swift's s3api, which passes on only a few statuses: a 422 or a 404 of ours would become a 500
+(which S3 clients retry) or NoSuchKey. So on that way in every 4xx is a 400, whose text s3api hands to the client.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from insitu.runtime.errors import BadRequest, Busy, NodeLost, NodeUnavailable, ProgramRejected, UnknownProgram
+from insitu.sandbox.outcome import Outcome
+from insitu.storage_hooks import inside
+from insitu.storage_hooks.inside import Environ, Headers
+
+STDERR_TAIL = 8 * 1024
+"""Characters of stderr that a problem shows at most, the last ones."""
+
+# XML has no way to write these, and s3api takes a 400 whose text names this header for something else.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_S3_TRAP = re.compile("X-Delete-", re.IGNORECASE)
+
+_REASONS = {
+    400: "Bad Request",
+    404: "Not Found",
+    422: "Unprocessable Entity",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One failure: `kind` ends its type URN, `extra` holds members of its own."""
+
+    status: int
+    kind: str
+    title: str
+    detail: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "type": f"urn:insitu:problem:{self.kind}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+    def answer(self, environ: Environ, start_response: Callable[..., Any], headers: Headers) -> Iterable[bytes]:
+        """Answer the request with it; `headers` go out too."""
+        status = self.status
+        if environ.get("swift.source") == "S3":
+            status = 400 if status < 500 else status
+            body = self._text().encode()
+            kind = "text/plain; charset=utf-8"
+        else:
+            body = json.dumps(self.document()).encode() + b"\n"
+            kind = "application/problem+json"
+        headers = [*headers, ("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        start_response(f"{status} {_REASONS[status]}", headers)
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+    def _text(self) -> str:
+        run = f" (run {self.extra['run_id']})" if "run_id" in self.extra else ""
+        stderr = f": {self.extra['stderr'].strip()}" if self.extra.get("stderr") else ""
+        return _S3_TRAP.sub("X Delete ", _NOT_XML.sub("\ufffd", f"{self.title}: {self.detail}{run}{stderr}"))
+
+
+def malformed(why: str) -> Problem:
+    """`X-Run` does not parse."""
+    return Problem(400, "malformed-run-request", "The run request is malformed", why)
+
+
+def wrong_method(method: str) -> Problem:
+    return Problem(
+        400, "not-a-read", "Programs run on reads only", f"X-Run came with {method}, and only GET runs a program"
+    )
+
+
+def not_an_object(path: str) -> Problem:
+    return Problem(
+        400,
+        "not-an-object",
+        "Programs run on objects only",
+        f"X-Run came with {path}, which names no object; one is named /v1/ACCOUNT/CONTAINER/OBJECT",
+    )
+
+
+def unsupported_object(why: str) -> Problem:
+    """The object's bytes are not whole on one node, so no program can be given them there."""
+    return Problem(400, "unsupported-object", "Programs cannot run on this object yet", why)
+
+
+def too_large_for_http10(allowed: int) -> Problem:
+    return Problem(
+        400,
+        "needs-http-1.1",
+        "This result needs HTTP/1.1",
+        f"HTTP/1.0 cannot tell a whole result from one that was cut off, so it must fit {allowed} bytes, and this one "
+        "does not; ask with HTTP/1.1",
+    )
+
+
+def refused(code: str, reason: str) -> Problem:
+    """Nothing was started (but for "lost", of which that is not known)."""
+    status, title = {
+        BadRequest.code: (400, "The node refused the run request"),
+        UnknownProgram.code: (404, "There is no such program"),
+        ProgramRejected.code: (422, "The program cannot run"),
+        Busy.code: (503, "No storage node has room for a run now"),
+        NodeUnavailable.code: (503, "No storage node can run programs now"),
+        inside.UNSUPPORTED: (400, "Programs cannot run on this object yet"),
+        NodeLost.code: (500, "The run was lost"),
+    }.get(code, (500, "The run was lost"))
+    kind = {inside.UNSUPPORTED: "unsupported-object", BadRequest.code: "bad-run-request"}.get(code, code)
+    return Problem(status, kind, title, reason)
+
+
+def ended(outcome: Outcome, run_id: str, program: str) -> Problem:
+    """A launch that did not end well."""
+    extra: dict[str, Any] = {"run_id": run_id, "program": program}
+    if outcome.end == "exit":
+        extra["exit_code"] = outcome.exit_code
+    if outcome.trap is not None:
+        extra["trap"] = outcome.trap
+    if outcome.limit is not None:
+        limit = outcome.limit
+        extra["limit"] = {"name": limit.name, "allowed": limit.allowed, "reached": limit.reached}
+    extra["stderr"] = outcome.stderr.decode("utf-8", "replace")[-STDERR_TAIL:]
+    if outcome.end in ("exit", "trap", "limit"):
+        return Problem(422, "program-failed", "The program failed", outcome.sentence(), extra)
+    return Problem(500, "lost", "The run was lost", outcome.sentence(), extra)

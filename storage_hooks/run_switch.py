@@ -1,0 +1,228 @@
+"""Sends a run to a node that holds the object, once and never twice: a filter of the proxy.
+
+    [pipeline:main]
+    pipeline = … s3api tempauth run_hook copy … symlink proxy-logging run_switch proxy-server
+
+    [filter:run_switch]
+    use = egg:insitu#run_switch
+    # Seconds of complete silence after which a node counts as dead. Must exceed the object hooks' beat, and the time
+    # a node may take to accept (accept_timeout there).
+    node_timeout = 60
+
+It must stand immediately left of the proxy-server app, whose settings it uses as they are. Requests without the run
+hook's mark pass untouched, for the price of one dictionary look-up.
+
+To its left everything looks like an ordinary answer: the frames (see frames.py) are taken apart here, the body is the
+program's output, and a body that must not pass for a whole one ends in an exception, by which the server closes the
+client's connection without the last chunk.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from swift.common.error_limiter import ErrorLimiter
+from swift.common.utils import close_if_possible, get_logger
+from swift.common.wsgi import WSGIContext
+from swift.proxy.server import Application
+
+from insitu.runtime.errors import NodeLost
+from insitu.sandbox.outcome import Outcome
+from insitu.storage_hooks import inside
+from insitu.storage_hooks.frames import BEAT, DATA, END, WHOLE, Deframer, Frame, FrameError, unpack_outcome
+from insitu.storage_hooks.green import Timeout
+from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.run_application import RunApplication
+
+StartResponse = Callable[..., Any]
+
+
+class RunAborted(Exception):
+    """A run failed after its status was sent. Raised into the WSGI server, which then aborts the body.
+
+    `outcome` is None when not even that is known.
+    """
+
+    def __init__(self, message: str, outcome: Outcome | None) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+
+
+class RunSwitch:
+    """The filter. One instance serves all requests of a proxy process."""
+
+    def __init__(self, app: Any, conf: dict[str, str]) -> None:
+        """Raises ValueError when it stands in the wrong place, or for a malformed setting."""
+        if not isinstance(app, Application):
+            raise ValueError(
+                "run_switch: it must be the last filter of the pipeline, immediately left of the proxy-server app, "
+                f"but the next one there is {type(app).__name__}"
+            )
+        self.app = app
+        text = conf.get("node_timeout", "60")
+        try:
+            self.node_timeout = float(text)
+        except ValueError:
+            self.node_timeout = 0.0
+        if self.node_timeout <= 0:
+            raise ValueError(f"run_switch: node_timeout = {text!r} is not a number of seconds above 0")
+        limiter = app.error_limiter
+        # A node that is slow at runs must not be shunned for plain reads, nor the other way round.
+        self.error_limiter = ErrorLimiter(limiter.suppression_interval, limiter.suppression_limit)
+        self.logger = get_logger(conf, log_route="insitu-run-switch")
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if inside.ENV_REQUEST not in environ or environ["REQUEST_METHOD"] != "GET":
+            answer: Iterable[bytes] = self.app(environ, start_response)
+            return answer
+        # Asking every replica for the newest would run the program on each.
+        environ.pop("HTTP_X_NEWEST", None)
+        app = RunApplication.of(self.app, self.node_timeout, self.error_limiter)
+        context = WSGIContext(app)
+        body = context._app_call(environ)
+        headers: Headers = context._response_headers
+        status: str = context._response_status
+        if inside.find(headers, inside.ID) is not None:
+            return self._result(app, body, headers, environ, start_response)
+        if app.settled and status.startswith("5"):
+            return self._unknown(app, body, start_response)
+        if app.refusals and status[0] in "45":
+            return self._nowhere(app, body, start_response)
+        start_response(status, headers, context._response_exc_info)
+        return body  # type: ignore[no-any-return]
+
+    def _result(
+        self, app: RunApplication, body: Any, headers: Headers, environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        # "chunked" speaks of the connection to the node; eventlet adds its own.
+        headers = [(k, v) for k, v in headers if k.lower() not in ("transfer-encoding", "content-length")]
+        headers.append((inside.WHERE, _where(inside.find(headers, inside.NODE) or "?", app.node)))
+        frames = _frames(app, body)
+        frame, broken = _first(frames)
+        if frame is None or frame.kind == END:
+            close_if_possible(body)
+            try:
+                outcome = Outcome(end="lost", note=broken) if frame is None else unpack_outcome(frame.payload)
+            except FrameError as why:
+                outcome = Outcome(end="lost", note=str(why))
+            headers += [(inside.OUTCOME, inside.encode_outcome(outcome)), ("Content-Length", "0")]
+            start_response("200 OK", headers)
+            return [b""]
+        if frame.kind == WHOLE:
+            _drain(frames)
+            close_if_possible(body)
+            headers.append(("Content-Length", str(len(frame.payload))))
+            start_response("200 OK", headers)
+            return [frame.payload]
+        # eventlet would hold back what is under 4 KiB.
+        environ["eventlet.minimum_write_chunk_size"] = 0
+        start_response("200 OK", headers)
+        return RunBody(frame, frames, body, self.logger, inside.find(headers, inside.ID) or "?")
+
+    def _unknown(self, app: RunApplication, body: Any, start_response: StartResponse) -> Iterable[bytes]:
+        close_if_possible(body)
+        where = _where("a node", app.node)
+        self.logger.error("a run was sent to %s (%s), and no answer came", where, app.node)
+        reason = "the storage node that was asked gave no answer; whether the program ran there is unknown"
+        start_response("200 OK", _refused(NodeLost.code, reason))
+        return [b""]
+
+    def _nowhere(self, app: RunApplication, body: Any, start_response: StartResponse) -> Iterable[bytes]:
+        close_if_possible(body)
+        last = app.refusals[-1]
+        headers = _refused(last.code, "; ".join(dict.fromkeys(refusal.reason for refusal in app.refusals)))
+        headers.append(("Retry-After", next((r.retry_after for r in app.refusals if r.retry_after), "2")))
+        start_response("503 Service Unavailable", headers)
+        return [b""]
+
+
+class RunBody:
+    """A program's output as it comes. Raises `RunAborted` when it is not, or not known to be, whole."""
+
+    def __init__(self, first: Frame, frames: Iterator[Frame], body: Any, logger: Any, run_id: str) -> None:
+        self._frames = frames
+        self._first: Frame | None = first
+        self._body = body
+        self._logger = logger
+        self._run_id = run_id
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        outcome: Outcome | None = None
+        try:
+            frame, self._first = self._first or next(self._frames), None
+            if frame.kind == DATA:
+                return frame.payload
+            outcome = unpack_outcome(frame.payload)
+            sentence = None if outcome.ok else outcome.sentence()
+        except (StopIteration, FrameError) as why:
+            sentence = str(why) or "the node's answer stops in the middle"
+        if sentence is not None:
+            self._logger.warning("run %s: body aborted: %s", self._run_id, sentence)
+            raise RunAborted(f"run {self._run_id}: {sentence}", outcome)
+        _drain(self._frames)
+        raise StopIteration
+
+    def close(self) -> None:
+        """Close the connection to the node, which ends a guest that still runs."""
+        close_if_possible(self._body)
+
+
+def _frames(app: RunApplication, body: Iterable[bytes]) -> Iterator[Frame]:
+    """The frames but for the beats. Raises `FrameError` when the body breaks or is none."""
+    deframer = Deframer()
+    try:
+        for piece in body:
+            for frame in deframer.feed(piece):
+                # Swift asks for this many bytes when it goes on: no more than what is under way.
+                app.object_chunk_size = deframer.wanted
+                if frame.kind != BEAT:
+                    yield frame
+            app.object_chunk_size = deframer.wanted
+    except FrameError:
+        raise
+    except (Exception, Timeout) as why:  # noqa: BLE001 - whatever Swift raises for a broken body
+        raise FrameError(f"the connection to the node broke: {why!r}") from None
+    if not deframer.clean:
+        raise FrameError("the node's answer stops in the middle of a frame")
+
+
+def _first(frames: Iterator[Frame]) -> tuple[Frame | None, str]:
+    """The first frame; or None, and what is known of why there is none."""
+    try:
+        return next(frames), ""
+    except StopIteration:
+        return None, "the node's answer stops before it began"
+    except FrameError as why:
+        return None, str(why)
+
+
+def _drain(frames: Iterator[Frame]) -> None:
+    """Read to the end of the body, so that Swift sees it end well. What comes after the outcome is of no interest."""
+    try:
+        for _frame in frames:
+            pass
+    except FrameError:
+        pass
+
+
+def _where(name: str, node: dict[str, Any] | None) -> str:
+    if node is None:
+        return name
+    return f"{name}; replica={node['index']}" if "handoff_index" not in node and "index" in node else f"{name}; handoff"
+
+
+def _refused(code: str, reason: str) -> Headers:
+    return [
+        (inside.REFUSED, code),
+        (inside.REASON, inside.quote_reason(reason)),
+        ("Content-Type", "text/plain"),
+        ("Content-Length", "0"),
+    ]
+
+
+def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], RunSwitch]:
+    """paste.deploy's way in: `use = egg:insitu#run_switch`."""
+    conf = global_conf | local_conf
+    return lambda app: RunSwitch(app, conf)

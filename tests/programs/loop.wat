@@ -1,0 +1,4 @@
+;; Loops for ever, silently.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start") (loop $again (br $again))))

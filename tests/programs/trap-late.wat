@@ -1,0 +1,12 @@
+;; Writes four times 64 KiB, then traps.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 0) "\10\00\00\00\00\00\01\00")
+  (global $left (mut i32) (i32.const 4))
+  (func (export "_start")
+    (loop $again
+      (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+      (global.set $left (i32.sub (global.get $left) (i32.const 1)))
+      (br_if $again (global.get $left)))
+    unreachable))

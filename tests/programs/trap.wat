@@ -1,0 +1,4 @@
+;; Traps before any output.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start") unreachable))

@@ -1,0 +1,17 @@
+;; Writes one byte, waits 400 ms by the clock, writes another, and ends well: the status is decided in between.
+(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\10\00\00\00\01\00\00\00")
+  (data (i32.const 16) "ab")
+  (global $until (mut i64) (i64.const 0))
+  (func $now (result i64)
+    (drop (call $clock (i32.const 1) (i64.const 0) (i32.const 32)))
+    (i64.load (i32.const 32)))
+  (func (export "_start")
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    (global.set $until (i64.add (call $now) (i64.const 400000000)))
+    (loop $wait (br_if $wait (i64.lt_u (call $now) (global.get $until))))
+    (i32.store (i32.const 0) (i32.const 17))
+    (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))
