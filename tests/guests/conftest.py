@@ -1,0 +1,45 @@
+"""Real runs of the shipped programs, through the `insitu` command as a user would start it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run came to."""
+
+    code: int
+    out: bytes
+    err: str
+
+    def expect(self) -> bytes:
+        """The output of a run that went well."""
+        assert (self.code, self.err) == (0, "")
+        return self.out
+
+    def refusal(self, program: str) -> str:
+        """The one line of a run that refused its input: exit code 2 and not a byte of output."""
+        assert self.code == 2, self
+        assert self.out == b""
+        assert self.err.endswith("\n")
+        assert self.err.count("\n") == 1
+        assert self.err.startswith(f"{program}: ")
+        return self.err.removeprefix(f"{program}: ").removesuffix("\n")
+
+
+Runner = Callable[..., Run]
+
+
+def run_program(name: str, *arguments: str | bytes, stdin: bytes = b"", options: tuple[str, ...] = ()) -> Run:
+    command: list[str | bytes] = [sys.executable, "-m", "insitu", "run", *options, name, *arguments]
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=120)
+    return Run(done.returncode, done.stdout, done.stderr.decode())
+
+
+@pytest.fixture(scope="session")
+def run() -> Runner:
+    return run_program

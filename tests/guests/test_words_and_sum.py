@@ -1,0 +1,141 @@
+"""words and sum, against a reference in Python and against `tr | sort | uniq -c`."""
+
+import collections
+import os
+import random
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+if TYPE_CHECKING:
+    from tests.guests.conftest import Runner
+
+SPACES = b" \t\n\v\f\r"
+MIB = 1 << 20
+
+
+def count_words(text: bytes) -> bytes:
+    """What `words` should say, the simple way."""
+    counts = collections.Counter(word for word in re.split(b"[ \t\n\v\f\r]+", text) if word)
+    return b"".join(b"%s\t%d\n" % item for item in sorted(counts.items()))
+
+
+def parse(lines: bytes) -> list[tuple[bytes, int]]:
+    return [(key, int(number)) for key, number in (line.split(b"\t") for line in lines.split(b"\n")[:-1])]
+
+
+# One process for each example: few of them, and no deadline.
+PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TEXT = st.lists(
+    st.one_of(st.binary(max_size=20), st.sampled_from([bytes([space]) for space in SPACES]), st.just(b"word\0")),
+    max_size=60,
+).map(b"".join)
+
+
+@PROPERTY
+@given(TEXT)
+def test_words_of_any_bytes(run: "Runner", text: bytes) -> None:
+    assert run("words", stdin=text).expect() == count_words(text)
+
+
+def test_words_counts_as_tr_sort_and_uniq_do(run: "Runner") -> None:
+    """A large text of many words, some of them again and again, with every kind of white space and every byte but NUL
+    (with which `uniq` and `sort` deal as well, but not every version of `tr`)."""
+    chance = random.Random(7)
+    alphabet = bytes(byte for byte in range(1, 256) if byte not in SPACES)
+    vocabulary = [bytes(chance.choices(alphabet, k=chance.randint(1, 12))) for _ in range(20_000)]
+    text = b"".join(
+        chance.choice(vocabulary) + bytes(chance.choices(SPACES, k=chance.randint(1, 3))) for _ in range(200_000)
+    )
+    pipeline = "tr -s '[:space:]' '\\n' | sort | uniq -c"
+    done = subprocess.run(
+        ["sh", "-c", pipeline], input=text, capture_output=True, check=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    counted = [line.strip(b" ").split(b" ", 1) for line in done.stdout.split(b"\n")[:-1]]
+    expected = [(word, int(number)) for number, word in counted]
+    assert parse(run("words", stdin=text).expect()) == expected
+
+
+@pytest.mark.parametrize("size", [(256 << 10) - 1, 256 << 10, (256 << 10) + 1, MIB])
+def test_a_word_may_cross_the_buffer(run: "Runner", size: int) -> None:
+    word = b"x" * size
+    assert run("words", stdin=b"a " + word + b"\t" + word).expect() == b"a\t1\n%s\t2\n" % word
+
+
+def test_a_word_longer_than_a_mebibyte_is_refused(run: "Runner") -> None:
+    assert "longer than 1048576 bytes" in run("words", stdin=b"x" * (MIB + 1)).refusal("words")
+
+
+def test_words_takes_no_argument(run: "Runner") -> None:
+    assert "takes no argument" in run("words", "-l", stdin=b"a").refusal("words")
+
+
+def test_a_full_table_is_written_in_parts_that_sum_adds_up(run: "Runner") -> None:
+    """More distinct words than the bounded table holds: memory stays bounded, and words of several parts repeat."""
+    count = 1_000_000
+    text = b"\n".join(b"%d" % number for number in range(count)) + b"\n0 1 2 999999\n"
+    partial = run("words", stdin=text, options=("--memory", "128MiB", "--wall", "60s")).expect()
+    lines = parse(partial)
+    assert len(lines) > len({key for key, _ in lines}) == count
+    total = dict(parse(run("sum", stdin=partial, options=("--wall", "60s")).expect()))
+    assert total == {b"%d" % number: 2 if number in (0, 1, 2, 999_999) else 1 for number in range(count)}
+
+
+KEYS = st.binary(min_size=1, max_size=8).filter(lambda key: not set(key) & set(b"\t\n"))
+
+
+@PROPERTY
+@given(st.lists(st.tuples(KEYS, st.integers(0, 2**50)), max_size=50), st.booleans())
+def test_sum_adds_up(run: "Runner", pairs: list[tuple[bytes, int]], last_line_ends: bool) -> None:
+    total: collections.Counter[bytes] = collections.Counter()
+    for key, number in pairs:
+        total[key] += number
+    text = b"".join(b"%s\t%d\n" % pair for pair in pairs)
+    if not last_line_ends:
+        text = text.removesuffix(b"\n")
+    assert run("sum", stdin=text).expect() == b"".join(b"%s\t%d\n" % item for item in sorted(total.items()))
+
+
+def test_sum_reaches_all_of_64_bits(run: "Runner") -> None:
+    most = 2**64 - 1
+    assert run("sum", stdin=b"a\t%d\na\t1\nb\t0\n" % (most - 1)).expect() == b"a\t%d\nb\t0\n" % most
+
+
+def test_sum_takes_lines_across_its_buffer(run: "Runner") -> None:
+    keys = [bytes([letter]) * MIB for letter in b"abc"]
+    text = b"".join(b"%s\t%d\n" % (key, number) for number, key in enumerate(keys * 2))
+    assert parse(run("sum", stdin=text).expect()) == [(keys[0], 3), (keys[1], 5), (keys[2], 7)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a\t1\nb", "line 2 has no TAB"),
+        (b"\n", "line 1 has no TAB"),
+        (b"a\t1\n\t1\n", "line 2 has an empty key"),
+        (b"a\t", "line 1 has no number"),
+        (b"a\t1\t2", "line 1 has something other than digits"),
+        (b"a\t-1", "line 1 has something other than digits"),
+        (b"a\t1\r\n", "line 1 has something other than digits"),
+        (b"a\t18446744073709551616", "line 1 has a number that does not fit 64 bits"),
+        (b"a\t18446744073709551615\nb\t1\na\t1\n", "line 3 brings its key's total above"),
+        (b"a\t1\n" + b"x" * (MIB + 1) + b"\t1\n", "line 2 has a key longer than 1 MiB"),
+        (b"a\t1\n" + b"x" * (2 * MIB), "line 2 is too long"),
+    ],
+)
+def test_sum_refuses_malformed_lines(run: "Runner", text: bytes, message: str) -> None:
+    assert message in run("sum", stdin=text).refusal("sum")
+
+
+def test_sum_says_when_memory_is_not_enough(run: "Runner") -> None:
+    text = b"".join(b"%d\t1\n" % number for number in range(600_000))
+    assert "not enough memory" in run("sum", stdin=text, options=("--memory", "16MiB")).refusal("sum")
+
+
+@pytest.mark.parametrize("name", ["words", "sum"])
+def test_nothing_gives_nothing(run: "Runner", name: str) -> None:
+    assert run(name, stdin=b"").expect() == b""
