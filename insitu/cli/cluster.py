@@ -29,6 +29,13 @@ def default_directory() -> Path:
     return (state if state.is_absolute() else Path.home() / ".local" / "state") / "insitu" / "cluster"
 
 
+def remove_parent(named: Path | None) -> None:
+    """The directory above the default one is ours as well, unless something else lives in it."""
+    if named is None:
+        with suppress(OSError):
+            default_directory().parent.rmdir()
+
+
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """What went wrong, as a line for people."""
@@ -61,7 +68,11 @@ def up(directory: Path | None, nodes: int | None, programs: tuple[Path, ...]) ->
         try:
             running = DevCluster.attach(layout.root)
         except NotRunning:
-            running = start(layout, nodes, programs)
+            try:
+                running = start(layout, nodes, programs)
+            except BaseException:
+                remove_parent(directory)
+                raise
         else:
             click.echo(f"already up in {layout.root}", err=True)
             if dead := running.dead():
@@ -163,7 +174,5 @@ def down(directory: Path | None) -> None:
             layout.check_ours()
             supervisor.stop(layout)
             layout.remove()
-        if directory is None:
-            with suppress(OSError):  # ours as well, unless something else lives in it
-                layout.root.parent.rmdir()
+        remove_parent(directory)
     click.echo(f"{layout.root}: {'ended and removed' if existed else 'nothing there'}", err=True)

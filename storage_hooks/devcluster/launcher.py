@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from insitu.storage_hooks.devcluster.errors import AlreadyRunning, StartFailed
 from insitu.storage_hooks.devcluster.layout import Layout
+from insitu.storage_hooks.devcluster.logs import tail
 from insitu.storage_hooks.devcluster.options import Options
 
 Progress = Callable[[str], None]
@@ -71,8 +72,8 @@ def launch(layout: Layout, options: Options, progress: Progress = lambda stage: 
     return lifeline
 
 
-def _follow(report: "object", layout: Layout, progress: Progress) -> None:
-    for line in report:  # type: ignore[attr-defined]
+def _follow(report: Iterable[bytes], layout: Layout, progress: Progress) -> None:
+    for line in report:
         said = json.loads(line)
         if "stage" in said:
             progress(said["stage"])
@@ -80,6 +81,4 @@ def _follow(report: "object", layout: Layout, progress: Progress) -> None:
             raise StartFailed(said["failed"])
         elif "ready" in said:
             return
-    from insitu.storage_hooks.devcluster.supervisor import tail
-
     raise StartFailed(f"the supervisor died; the end of {layout.log('supervisor')}:\n{tail(layout.log('supervisor'))}")

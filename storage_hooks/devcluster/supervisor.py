@@ -14,7 +14,6 @@ It ends on SIGTERM, SIGINT, a broken lifeline, or the word `stop` at its control
 import gc
 import json
 import os
-import selectors
 import signal
 import socket
 import sys
@@ -26,20 +25,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from insitu.storage_hooks.devcluster import processes
+from insitu.storage_hooks.devcluster.desk import Desk
 from insitu.storage_hooks.devcluster.errors import DevClusterError, StartFailed
+from insitu.storage_hooks.devcluster.events import Events, Stopped
 from insitu.storage_hooks.devcluster.identity import Identity
 from insitu.storage_hooks.devcluster.layout import Layout
+from insitu.storage_hooks.devcluster.logs import tail
 from insitu.storage_hooks.devcluster.options import Options
 from insitu.storage_hooks.devcluster.probe import Probe, accepts
 from insitu.storage_hooks.devcluster.state import NodeInfo, RingTable, State
 
 START_PATIENCE: Final = 60.0  # seconds until a server that does not answer is called a failure
 POLL: Final = 0.05  # seconds between looks for a node's socket while nodes start
-LOG_TAIL: Final = 15  # lines
-
-
-class Stopped(Exception):
-    """Someone wants the cluster to end."""
 
 
 class Supervisor:
@@ -51,32 +48,28 @@ class Supervisor:
         self.identity = Identity.keep(layout.identity, options.nodes)
         self._report = report
         self._lifeline = lifeline
-        self._selector = selectors.DefaultSelector()
-        self._wake, self._wake_write = socket.socketpair()
+        self._detached = False
+        self._events = Events(self._children_ended)
         self._children: dict[str, int] = {}
         self._expected: list[str] = []
         self._listeners: dict[str, socket.socket] = {}
         self._addresses: dict[str, tuple[str, int]] = {}
         self._rings: dict[str, RingTable] = {}
-        self._control: socket.socket | None = None
-        self._waiting: list[socket.socket] = []  # who asked for the end and waits for it
-        self._stop_asked: str | None = None
+        self._desk: Desk | None = None
 
     # -- life ------------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
         """Returns the exit code, when everything that was started has ended."""
         self.layout.state.unlink(missing_ok=True)  # left by a supervisor that was killed
-        self._catch_signals()
-        self._watch(self._lifeline, self._lifeline_event)
-        code, started = 0, False
+        self._events.watch(self._lifeline, self._lifeline_event)
+        code = 0
         try:
             self._start()
-            started = True
             self._tell(ready=True)
             self._note("ready")
             while True:
-                self._turn(None)
+                self._events.turn(None)
         except Stopped as reason:
             self._note(str(reason))
         except DevClusterError as e:
@@ -92,7 +85,7 @@ class Supervisor:
             self._tell(failed=f"the supervisor failed: {type(e).__name__}: {e}")
             raise
         finally:
-            self._end(discard=self.options.temporary or (self.options.fresh and not started and code == 0))
+            self._end(discard=self.options.temporary or (self.options.fresh and not self._detached and code == 0))
         return code
 
     def _start(self) -> None:
@@ -112,7 +105,8 @@ class Supervisor:
         for listener in self._listeners.values():
             listener.close()  # a server's death must show as a refused connection
         self._await_all(probes, [self.layout.socket(n) for n in self._node_numbers()] if self.options.daemons else [])
-        self._open_control()
+        self._desk = Desk(self.layout.control, self._answer)
+        self._events.watch(self._desk.fileno(), self._desk.serve_one)
         self._write_state()
 
     def _end(self, discard: bool) -> None:
@@ -178,26 +172,27 @@ class Supervisor:
 
     def _mine(self) -> list[Callable[[], object]]:
         """What a child closes: the parent's own ends. (The lock stays: it is free when the last server is gone.)"""
-        sockets = [self._wake, self._wake_write, *([self._control] if self._control else [])]
-        pipes = [partial(os.close, fd) for fd in (self._report, self._lifeline) if fd >= 0]
-        return [self._selector.close, *(s.close for s in sockets), *pipes]
+        mine: list[Callable[[], object]] = [self._events.close_in_child]
+        if self._desk is not None:
+            mine.append(self._desk.close)
+        return mine + [partial(os.close, fd) for fd in (self._report, self._lifeline) if fd >= 0]
 
     def _await_all(self, probes: list[Probe], sockets: list[Path]) -> None:
         """Returns when every server answers and every node listens; raises StartFailed when one cannot."""
         deadline = time.monotonic() + START_PATIENCE
         pending = set(probes)
         for probe in probes:
-            self._watch(probe.open(), partial(self._probe_event, probe, pending))
+            self._events.watch(probe.open(), partial(self._probe_event, probe, pending))
         missing = list(sockets)
         while pending or missing:
-            self._turn(POLL if missing else 1.0)
+            self._events.turn(POLL if missing else 1.0)
             missing = [path for path in missing if not accepts(path)]
             if time.monotonic() > deadline:
                 names = [p.name for p in pending] + [path.stem.replace("object", "node") for path in missing]
                 self._start_failed(sorted(names)[0], f"does not answer after {START_PATIENCE:.0f} s")
 
     def _probe_event(self, probe: Probe, pending: set[Probe]) -> None:
-        self._unwatch(probe.fileno())
+        self._events.unwatch(probe.fileno())
         answer = probe.read()
         if answer is None:
             # It closed the connection, most likely by ending: wait for the news of that, which says more.
@@ -220,83 +215,35 @@ class Supervisor:
 
     # -- events ----------------------------------------------------------------------------------------------------
 
-    def _catch_signals(self) -> None:
-        for end in (self._wake, self._wake_write):
-            end.setblocking(False)
-        signal.set_wakeup_fd(self._wake_write.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop_signal)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self._watch(self._wake.fileno(), self._wake_event)
-
-    def _stop_signal(self, number: int, frame: object) -> None:
-        self._stop_asked = signal.Signals(number).name
-
-    def _watch(self, fd: int, handler: Callable[[], None]) -> None:
-        self._selector.register(fd, selectors.EVENT_READ, handler)
-
-    def _unwatch(self, fd: int) -> None:
-        self._selector.unregister(fd)
-
-    def _turn(self, timeout: float | None) -> None:
-        """Waits for events and handles them. Raises Stopped when the end is asked for."""
-        for key, _ in self._selector.select(timeout):
-            key.data()
-        if self._stop_asked:
-            raise Stopped(f"stopping: {self._stop_asked}")
-
-    def _wake_event(self) -> None:
-        with suppress(BlockingIOError):
-            self._wake.recv(4096)
+    def _children_ended(self) -> None:
         for name, pid in list(self._children.items()):
             status = processes.reap(pid)
             if status is not None:
                 del self._children[name]
                 self._note(f"{name} (pid {pid}) ended: {processes.describe(status)}")
-                if self._control is None:
+                if self._desk is None:
                     self._start_failed(name, f"ended while starting ({processes.describe(status)})")
                 self._write_state()
 
     def _lifeline_event(self) -> None:
         detached = os.read(self._lifeline, 1)
-        self._unwatch(self._lifeline)
+        self._events.unwatch(self._lifeline)
         os.close(self._lifeline)
         self._lifeline = -1
+        self._detached = bool(detached)
         if not detached:
-            self._stop_asked = "whoever wanted the cluster is gone"
+            self._events.stop("stopped: whoever wanted the cluster is gone")
 
     # -- control ---------------------------------------------------------------------------------------------------
 
-    def _open_control(self) -> None:
-        with suppress(FileNotFoundError):
-            self.layout.control.unlink()
-        self._control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._control.bind(str(self.layout.control))
-        self._control.listen(16)
-        self._watch(self._control.fileno(), self._control_event)
-
-    def _control_event(self) -> None:
-        assert self._control is not None
-        peer, _ = self._control.accept()
-        peer.settimeout(2.0)
-        try:
-            request = json.loads(peer.makefile("rb").readline(4096) or b"{}")
-            if request.get("do") == "stop":
-                self._waiting.append(peer)  # closed by this process's end, which is the answer
-                self._stop_asked = "asked to"
-                return
-            answer = self._answer(request)
-            peer.sendall(json.dumps(answer, default=str).encode() + b"\n")
-        except (OSError, ValueError) as e:
-            self._note(f"control: {e}")
-        peer.close()
-
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any] | None:
         what, node = request.get("do"), request.get("node")
         try:
+            if what == "stop":
+                self._events.stop("stopped: asked to")
+                return None  # the end of this process is the answer
             if what == "state":
-                self._wake_event()
+                self._children_ended()
                 return {"state": json.loads(self.layout.state.read_text())}
             if what in ("stop-node", "start-node") and isinstance(node, int) and node in self._node_numbers():
                 name = f"node-{node}"
@@ -362,15 +309,6 @@ class Supervisor:
 
     def _note(self, text: str) -> None:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def tail(path: Path, lines: int = LOG_TAIL) -> str:
-    """The last lines of a log, or what to say instead of them."""
-    try:
-        text = path.read_text(errors="replace").strip()
-    except OSError:
-        return "(there is no log)"
-    return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
 
 def main(argv: list[str]) -> int:

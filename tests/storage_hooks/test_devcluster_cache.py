@@ -4,7 +4,7 @@ from insitu.storage_hooks.devcluster.cache import DictCache
 
 
 class Clock:
-    now = 1_000_000.0
+    now = 1_800_000_000.0
 
     def __call__(self) -> float:
         return self.now

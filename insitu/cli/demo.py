@@ -1,0 +1,256 @@
+"""`insitu demo`: a photograph, watermarked on the storage node that holds it, while it is read.
+
+Everything is real and goes away afterwards: a Swift cluster on loopback, an upload, plain reads and reads with a
+program on them. What is printed is measured in this run; what the program used comes from the node's own records.
+"""
+
+import io
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import FrameType
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from insitu.runtime.cache import user_cache
+from insitu.runtime.client import NodeClient
+from insitu.runtime.errors import NodeError
+from insitu.runtime.grammar import format_run
+from insitu.runtime.record import Record
+from insitu.storage_hooks.devcluster import DevCluster, DevClusterError
+
+CONTAINER, OBJECT = "photos", "photo.jpg"
+PROGRAM: Final = "watermark"
+READ_TIMEOUT: Final = 60.0  # seconds
+
+
+@dataclass(frozen=True)
+class Read:
+    """One GET. Times in seconds from sending the request."""
+
+    body: bytes
+    first_byte: float
+    whole: float
+    where: str = ""
+    """"object-3; replica=1", empty for a plain read."""
+    record: Record | None = None
+
+    @property
+    def node(self) -> str:
+        return self.where.partition(";")[0].strip()
+
+
+@click.command()
+@click.option(
+    "--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A JPEG or PNG of your own instead."
+)
+@click.option("--text", default="insitu", show_default=True, help="What is drawn on it.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default=Path("demo-out"), help="[default: demo-out]"
+)
+@click.option("--reads", type=click.IntRange(1, 100), default=5, show_default=True, help="How many make a median.")
+def demo(photo: Path | None, text: str, out: Path, reads: int) -> None:
+    """Upload a photograph to a real Swift, read it plainly and watermarked on its storage node, and compare."""
+    begun = time.monotonic()
+    with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="insitu-demo-") as scratch:
+        try:
+            original = (photo or shipped_photo(Path(scratch))).read_bytes()
+            # The user's own cache of compiled programs: a second demo compiles nothing.
+            with DevCluster(cache=user_cache()) as cluster_:
+                say(f"a Swift cluster at {cluster_.endpoint}")
+                plain, marked = show(cluster_, original, text, reads)
+        except DevClusterError as e:
+            raise click.ClickException(str(e)) from e
+        except (HTTPException, NodeError, OSError) as e:
+            raise click.ClickException(f"{type(e).__name__}: {e}") from e
+    say("everything that was started has ended")
+    check(original, plain, marked)
+    suffix = Path(photo).suffix if photo else ".jpg"
+    files = save(out, {f"photo{suffix}": plain[0].body, f"photo-watermarked{suffix}": marked[0].body})
+    report(plain, marked)
+    click.echo(f"\nsee {files[0]} and {files[1]}    ({time.monotonic() - begun:.1f} s in all)")
+
+
+def say(what: str) -> None:
+    click.echo(what, err=True)
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds like Ctrl-C does, so that what was started is ended."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def shipped_photo(scratch: Path) -> Path:
+    """The demo's photograph, which the guests' builder knows how to get."""
+    builder = Path(__file__).resolve().parents[2] / "guests" / "build.py"
+    if not builder.is_file():
+        raise click.ClickException("only a checkout of insitu brings a photo along; give one: --photo FILE")
+    target = scratch / "photo.jpg"
+    say("getting the photograph")
+    if subprocess.run([sys.executable, str(builder), "--photo", str(target)]).returncode != 0:
+        raise click.ClickException("there is no photo; give one: --photo FILE")
+    return target
+
+
+def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[list[Read], list[Read]]:
+    """Uploads, and reads plainly and with the program in turns. Gives both lists, in the order of reading.
+
+    Of the reads with the program, those that are a node's first come on top of `reads`.
+    """
+    if PROGRAM not in [info.name for info in NodeClient(str(cluster_.nodes[0].socket)).programs()]:
+        raise click.ClickException(f"the program {PROGRAM} is not built; in a checkout: make guests")
+    say(f"uploading {len(original):,} bytes as {CONTAINER}/{OBJECT}, in three replicas")
+    with closing(cluster_.connection()) as connection:
+        storage_url, token = connection.get_auth()
+        connection.put_container(CONTAINER)
+        connection.put_object(CONTAINER, OBJECT, original, content_type=media_type(original))
+
+    url = urlsplit(f"{storage_url}/{CONTAINER}/{OBJECT}")
+    run = format_run(PROGRAM, ["--text", text])
+    say(f"reading it plainly, and with X-Run: {run}")
+    plain, marked = [], []
+    seen: set[str] = set()
+    repeated = 0
+    while repeated < reads:
+        plain.append(read(cluster_, url.netloc, url.path, {"X-Auth-Token": token}))
+        marked.append(read(cluster_, url.netloc, url.path, {"X-Auth-Token": token, "X-Run": run}))
+        repeated += marked[-1].node in seen
+        seen.add(marked[-1].node)
+    return plain, marked
+
+
+def media_type(image: bytes) -> str:
+    return "image/png" if image.startswith(b"\x89PNG") else "image/jpeg"
+
+
+def read(cluster_: DevCluster, address: str, path: str, headers: dict[str, str]) -> Read:
+    """One GET over a connection of its own. Raises ClickException for an answer other than 200."""
+    with closing(HTTPConnection(address, timeout=READ_TIMEOUT)) as connection:
+        connection.connect()
+        begun = time.perf_counter()
+        connection.request("GET", path, headers=headers)
+        response = connection.getresponse()
+        start = response.read(1)
+        first_byte = time.perf_counter() - begun
+        body = start + response.read()
+        whole = time.perf_counter() - begun
+    if response.status != 200:
+        raise click.ClickException(f"the read was answered with {response.status}: {explain(body)}")
+    where, run_id = response.getheader("X-Run-Where", ""), response.getheader("X-Run-Id", "")
+    record = find_record(cluster_, where.partition(";")[0].strip(), run_id) if run_id else None
+    return Read(body, first_byte, whole, where, record)
+
+
+def explain(body: bytes) -> str:
+    """What an answer of type application/problem+json says; else its beginning."""
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
+
+
+def find_record(cluster_: DevCluster, node: str, run_id: str) -> Record:
+    """The node's own record of a launch."""
+    for info in cluster_.nodes:
+        if info.name == node and (record := NodeClient(str(info.socket)).run(run_id)) is not None:
+            return record
+    raise click.ClickException(f"{node or 'no node'} has no record of the run {run_id}")
+
+
+def check(original: bytes, plain: Sequence[Read], marked: Sequence[Read]) -> None:
+    """Raises ClickException unless plain reads gave what was stored, and marked ones the same picture with a mark."""
+    from PIL import Image, ImageChops
+
+    if any(one.body != original for one in plain):
+        raise click.ClickException("a plain read gave other bytes than were stored")
+    if any(one.body != marked[0].body for one in marked):
+        raise click.ClickException("the same program on the same photo gave different bytes")
+    with Image.open(io.BytesIO(original)) as before, Image.open(io.BytesIO(marked[0].body)) as after:
+        if (before.format, before.size) != (after.format, after.size):
+            raise click.ClickException(f"{before.format} {before.size} became {after.format} {after.size}")
+        difference = ImageChops.difference(before.convert("L"), after.convert("L"))
+        # Decoding and encoding again changes pixels by a little; a mark by a lot.
+        if not any(count for count in difference.histogram()[48:]):
+            raise click.ClickException("the watermarked photo shows no mark")
+
+
+def save(out: Path, files: dict[str, bytes]) -> list[Path]:
+    """Whole files or none."""
+    out.mkdir(parents=True, exist_ok=True)
+    saved = []
+    for name, data in files.items():
+        scratch = out / f".{name}.{os.getpid()}"
+        scratch.write_bytes(data)
+        saved.append(Path(shutil.move(scratch, out / name)))
+    return saved
+
+
+def report(plain: Sequence[Read], marked: Sequence[Read]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    seen: set[str] = set()
+    first: list[Read] = []
+    again: list[Read] = []
+    for one in marked:
+        (again if one.node in seen else first).append(one)
+        seen.add(one.node)
+    columns = ["read", "ran on", "launch", "first byte", "whole read", "guest CPU", "read on the node", "left the node"]
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify = "right"
+    table.add_row(*row("plain, first", plain[:1]))
+    table.add_row(*row(f"plain, median of {len(plain) - 1}", plain[1:]))
+    for one in first:
+        table.add_row(*row("watermark, the node's first", [one]))
+    table.add_row(*row(f"watermark, median of {len(again)}", again))
+    console = Console()
+    # Into a file or a pipe it is not folded to a terminal's width.
+    (console if console.is_terminal else Console(width=140)).print(table)
+
+
+def row(name: str, reads: Sequence[Read]) -> list[str]:
+    records = [one.record for one in reads if one.record is not None]
+    places = sorted({one.where.replace("; replica=", ", replica ") for one in reads if one.where})
+
+    times = [median_ms([one.first_byte for one in reads]), median_ms([one.whole for one in reads])]
+    if not records:
+        size = f"{len(reads[0].body):,} B"
+        return [name, "", "", *times, "", size, size]
+    return [
+        name,
+        "\n".join(places),
+        median_ms([record.launch_us / 1e6 for record in records]),
+        *times,
+        median_ms([record.outcome.usage.cpu_us / 1e6 for record in records]),
+        f"{records[0].outcome.usage.bytes_in:,} B",
+        f"{records[0].outcome.usage.bytes_out:,} B",
+    ]
+
+
+def median_ms(seconds: Sequence[float]) -> str:
+    value = statistics.median(seconds) * 1e3
+    return f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
