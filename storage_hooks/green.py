@@ -1,17 +1,22 @@
 """The one place that knows how Swift does many things at once.
 
 Swift's servers run every request in a green thread of one hub (eventlet, on its way out upstream). All that the hooks
-need of it is here: a socket that yields while it waits, one wait for several descriptors, a time limit, and a look at
-whether a client is still there. When Swift changes its concurrency, this file changes with it and no other.
+need of it is here: a socket that yields while it waits, one wait for several descriptors, a time limit, and word of a
+client that went away. When Swift changes its concurrency, this file changes with it and no other.
 """
 
 import socket as plain_socket
 from collections.abc import Iterable
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from swift.common.concurrency import Timeout, getcurrent, hubs, socket
 
-__all__ = ["Timeout", "client_socket", "connect", "peer_gone", "wait_readable"]
+__all__ = ["ClientGone", "ClientWatch", "Timeout", "client_socket", "connect", "peer_gone", "wait_readable"]
+
+
+class ClientGone(BaseException):
+    """The client closed its connection. Like a Timeout no Exception: Swift's own handlers are not to swallow it."""
 
 
 def connect(path: str, timeout: float) -> Any:
@@ -88,3 +93,56 @@ def peer_gone(sock: Any) -> bool:
         return False
     except OSError:
         return True
+
+
+class ClientWatch:
+    """Word of a client that goes away while a request waits for something else.
+
+    A server notices that only when it writes, and a run may have nothing to write for long. Inside `with watch:` the
+    waiting green thread gets a `ClientGone` as soon as the client's connection is closed. Until `close()`, nobody else
+    may read from that connection; an eventlet server does not before it has closed the response's body.
+    """
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._sock = client_socket(environ)
+        self._gone = False
+        self._waiting: Any = None
+        self._timer: Any = None
+        self._listener: Any = None
+        if self._sock is not None:
+            hub = hubs.get_hub()
+            fd = self._sock.fileno()
+            self._listener = hub.add(hub.READ, fd, self._readable, self._readable, self._readable)
+
+    def __enter__(self) -> Self:
+        if self._gone:
+            raise ClientGone
+        self._waiting = getcurrent()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._waiting = None
+
+    def close(self) -> None:
+        """Watch no longer. May be called again."""
+        if self._listener is not None:
+            hubs.get_hub().remove(self._listener)
+            self._listener = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _readable(self, *_why: object) -> None:
+        # In the hub. Whatever it is, it would be reported for ever; and bytes that nobody asked for (a client that
+        # sends its next request already) hide the end of the connection.
+        gone = peer_gone(self._sock)
+        self.close()
+        if gone:
+            self._gone = True
+            # Not from here: the hub may be about to wake the very same green thread for something else.
+            self._timer = hubs.get_hub().schedule_call_global(0, self._throw)
+
+    def _throw(self) -> None:
+        self._timer = None
+        if self._waiting is not None:
+            self._waiting.throw(ClientGone)

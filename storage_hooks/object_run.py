@@ -29,6 +29,10 @@ READ_SIZE = 1 << 18
 """Bytes to one frame at most. Larger ones win nothing: the copies dominate."""
 
 
+FIRST_BEAT = 0.05
+"""Seconds of silence until the first beat: with it the proxy gets the headers, and knows that the run was started."""
+
+
 class ObjectRun:
     """The WSGI body of one run; iterating it yields frames. Raises `NodeError` when nothing could be started.
 
@@ -93,7 +97,7 @@ class ObjectRun:
         """What the guest writes, until it ends. None: it was silent for a beat. b"": the deadline of `held` is here."""
         launch = self._launch.fileno()
         ended = False
-        silent_since = time.monotonic()
+        beat_at = time.monotonic() + min(FIRST_BEAT, self._beat)
         while True:
             try:
                 chunk = os.read(self._pipe, READ_SIZE)
@@ -104,10 +108,9 @@ class ObjectRun:
             else:
                 if not chunk:
                     return
-                silent_since = time.monotonic()
                 yield chunk
+                beat_at = time.monotonic() + self._beat
                 continue
-            beat_at = silent_since + self._beat
             wake_at = beat_at if held.deadline is None else min(beat_at, held.deadline)
             ready = self._wait([self._pipe, launch], wake_at - time.monotonic())
             ended = launch in ready
@@ -115,8 +118,8 @@ class ObjectRun:
             if held.deadline is not None and now >= held.deadline:
                 yield b""
             if not ready and now >= beat_at:
-                silent_since = now
                 yield None
+                beat_at = now + self._beat
 
     def _wait(self, fds: list[int], timeout: float) -> set[int]:
         """Wait for `fds`, and meanwhile for the proxy to go away. Raises `BrokenPipeError` when it has."""

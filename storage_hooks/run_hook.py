@@ -42,11 +42,14 @@ from swift.common.swob import wsgi_to_str
 from swift.common.utils import close_if_possible, get_logger, split_path
 from swift.common.wsgi import WSGIContext
 
+from insitu.runtime.errors import NodeLost
 from insitu.runtime.grammar import GrammarError
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import Limits, parse_duration, parse_size
+from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import inside, problem
 from insitu.storage_hooks.frames import FrameError
+from insitu.storage_hooks.green import ClientGone, ClientWatch
 from insitu.storage_hooks.inside import Environ, Headers, Terms
 from insitu.storage_hooks.problem import Problem
 from insitu.storage_hooks.result_headers import request_headers, result_headers, run_headers
@@ -110,22 +113,37 @@ class RunHook:
 
     def _get(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         context = WSGIContext(self.app)
-        body: Iterable[bytes] = context._app_call(environ)
-        headers: Headers = context._response_headers
-        status: str = context._response_status
-        run_id = inside.find(headers, inside.ID)
-        if run_id is None:
-            return self._not_run(status, headers, body, context._response_exc_info, environ, start_response)
+        watch = ClientWatch(environ)
+        try:
+            with watch:
+                body: Iterable[bytes] = context._app_call(environ)
+            headers: Headers = context._response_headers
+            run_id = inside.find(headers, inside.ID)
+            if run_id is not None:
+                return self._ran(run_id, headers, Watched(body, watch), environ, start_response)
+        except ClientGone:
+            gone = problem.refused(NodeLost.code, "the client went away")
+            return gone.answer(environ, start_response, [])
+        except BaseException:
+            watch.close()
+            raise
+        watch.close()
+        return self._not_run(
+            context._response_status, headers, body, context._response_exc_info, environ, start_response
+        )
+
+    def _ran(
+        self, run_id: str, headers: Headers, body: "Watched", environ: Environ, start_response: StartResponse
+    ) -> Iterable[bytes]:
         about = run_headers(headers)
         outcome = inside.find(headers, inside.OUTCOME)
         if outcome is not None:
             try:
                 end = inside.decode_outcome(outcome)
             except FrameError as why:
-                close_if_possible(body)
-                return problem.refused("lost", str(why)).answer(environ, start_response, request_headers(headers))
+                end = Outcome(end="lost", note=str(why))
             if not end.ok:
-                close_if_possible(body)
+                body.close()
                 answer = problem.ended(end, run_id, inside.find(headers, inside.PROGRAM) or "")
                 return answer.answer(environ, start_response, request_headers(headers) + about)
         length = inside.find(headers, "Content-Length")
@@ -189,6 +207,29 @@ class RunHook:
         spool.seek(0)
         start_response("200 OK", [*headers, ("Content-Length", str(size))])
         return Spooled(spool)
+
+
+class Watched:
+    """A run's body, given up as soon as the client goes away, also while there is nothing to write."""
+
+    def __init__(self, body: Iterable[bytes], watch: ClientWatch) -> None:
+        self._body = body
+        self._chunks = iter(body)
+        self._watch = watch
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            with self._watch:
+                return next(self._chunks)
+        except ClientGone:
+            raise RunAborted("the client went away", None) from None
+
+    def close(self) -> None:
+        self._watch.close()
+        close_if_possible(self._body)
 
 
 class Spooled:
