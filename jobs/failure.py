@@ -4,6 +4,8 @@
     program   the program ended badly: exit code, trap or limit (status 422)    never
     output    the program's lines are not KEY<TAB>VALUE                         never
     refused   the storage said no (any other 4xx)                               never
+    request   no run request like this one can succeed: unknown program,        never, and the stage ends: each further
+              rejected program, malformed words, no insitu in the storage         task would fail in the same way
     storage   503 and other 5xx, no connection, a body that broke off           yes, a bounded number of times
     local     this process could not keep the bytes                             never, and the job ends
 
@@ -15,13 +17,16 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["program", "output", "refused", "storage", "local"]
+Kind = Literal["program", "output", "refused", "request", "storage", "local"]
 
 STDERR_BYTES = 4096
 """Most of a program's stderr that a failure keeps: its end, where the reason stands."""
 
 # Asking again is what these statuses ask for: a request timeout, a rate limit, a client that was taken for gone.
 _TRY_AGAIN = frozenset({408, 429, 498, 499})
+
+# The last word of a problem's type; see insitu/storage_hooks/problem.py.
+_HOPELESS = frozenset({"unknown-program", "program-rejected", "malformed-run-request", "bad-run-request"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,10 @@ def from_response(
     if program is not None and run_id:
         digest = _text(problem.get("program")) or headers.get("x-run-program", "")
         launched = Launched(run_id, program, digest, headers.get("x-run-where", ""))
-    if program is not None and status == 422:
-        kind: Kind = "program"
+    if program is not None and _text(problem.get("type")).rpartition(":")[2] in _HOPELESS:
+        kind: Kind = "request"
+    elif program is not None and status == 422:
+        kind = "program"
     elif status >= 500 or status in _TRY_AGAIN:
         kind = "storage"
     else:

@@ -201,8 +201,8 @@ class Machine:
             return
         self._move(progress, "failed")
         yield GaveUp(progress.task, failure, progress.attempt)
-        # A full local disk fails every further task in the same way: there is no point in trying them one by one.
-        if self._stage.on_failure == "stop" or failure.kind == "local":
+        # A full disk or an unknown program fails every further task alike: no point in trying them one by one.
+        if self._stage.on_failure == "stop" or failure.kind in ("local", "request"):
             self._drop()
 
     def _advance(self, now: float) -> Iterator[Instruction]:

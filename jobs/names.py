@@ -34,6 +34,13 @@ def check_object(name: str, path: str) -> None:
     size = _utf8(name, path)
     if not 1 <= size <= MAX_OBJECT:
         raise SpecError(f"an object's name has 1 to {MAX_OBJECT} bytes, this one {size} - at `{path}`")
+    if has_dots(name):
+        raise SpecError(f"{shown(name)} has a segment '.' or '..', which HTTP clients take out of a path - at `{path}`")
+
+
+def has_dots(name: str) -> bool:
+    """Whether an object of this name is out of reach: RFC 3986 lets clients resolve dot segments before they ask."""
+    return not {".", ".."}.isdisjoint(name.split("/"))
 
 
 def _utf8(name: str, path: str) -> int:

@@ -45,6 +45,10 @@ def partition_of(key: bytes, partitions: int) -> int:
     return zlib.crc32(key) % partitions
 
 
+def _reason(why: OSError) -> str:
+    return (why.strerror or str(why)).lower()
+
+
 class TaskOutput:
     """One attempt's lines, split by partition. Not shared between threads. Close it, committed or not."""
 
@@ -151,7 +155,7 @@ class TaskOutput:
                     self._file.write(held)
             self._file.flush()
         except OSError as why:
-            raise SpoolError(f"cannot spill map output to the local disk: {why.strerror or why}") from None
+            raise SpoolError(f"cannot spill map output to the local disk: {_reason(why)}") from None
         self._held = [bytearray() for _ in range(self._partitions)]
         self._held_bytes = 0
 
@@ -220,7 +224,7 @@ class Shuffle:
                 self._partitions.append(_Partition(directory))
         except OSError as why:
             self.close()
-            raise SpoolError(f"cannot make {partitions} partition files: {why.strerror or why}") from None
+            raise SpoolError(f"cannot make {partitions} partition files: {_reason(why)}") from None
 
     def output(self) -> TaskOutput:
         """A place for one attempt's lines."""
@@ -246,7 +250,7 @@ class Shuffle:
                         "in one piece; use more partitions"
                     )
         except OSError as why:
-            raise SpoolError(f"cannot write map output to the local disk: {why.strerror or why}") from None
+            raise SpoolError(f"cannot write map output to the local disk: {_reason(why)}") from None
         return True
 
     def stored(self, partition: int) -> Stored:

@@ -22,7 +22,7 @@ from swiftclient.service import process_options
 
 from insitu.jobs.errors import StorageUnusable
 from insitu.jobs.failure import AttemptFailed, Failure, Launched, from_response
-from insitu.jobs.names import shown
+from insitu.jobs.names import has_dots, shown
 from insitu.jobs.plan import ObjectInfo
 
 CHUNK = 64 * 1024
@@ -221,6 +221,11 @@ class Store:
 
     def run(self, container: str, name: str, run: str, program: str) -> RunReply:
         """GET with `X-Run`. The caller reads the chunks to the end, and closes the reply. Raises `AttemptFailed`."""
+        if has_dots(name):
+            # requests would ask for another object: it takes the segments away before it sends the path.
+            raise AttemptFailed(
+                Failure("refused", "its name has a segment '.' or '..', which HTTP clients take out of a path")
+            )
         try:
             headers, body = self._conn().get_object(container, name, resp_chunk_size=CHUNK, headers={"X-Run": run})
         except (swiftclient.ClientException, *_BROKEN) as why:
@@ -230,7 +235,7 @@ class Store:
             body.close()
             raise AttemptFailed(
                 Failure(
-                    "refused", "the storage answered with plain bytes and ran nothing: it has no insitu in its proxy"
+                    "request", "the storage answered with plain bytes and ran nothing: it has no insitu in its proxy"
                 )
             )
         launched = Launched(run_id, program, headers.get("x-run-program", ""), headers.get("x-run-where", ""))

@@ -132,7 +132,7 @@ class Work:
             file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed below, or by its owner
         except OSError as why:
             reply.close()
-            raise SpoolError(f"cannot make a local file for a result: {why.strerror or why}") from None
+            raise SpoolError(f"cannot make a local file for a result: {(why.strerror or str(why)).lower()}") from None
         md5 = hashlib.md5(usedforsecurity=False)
         length = 0
         try:
@@ -153,7 +153,7 @@ class Work:
             file.flush()
         except OSError as why:
             file.close()
-            raise SpoolError(f"cannot write a result to the local disk: {why.strerror or why}") from None
+            raise SpoolError(f"cannot write a result to the local disk: {(why.strerror or str(why)).lower()}") from None
         except BaseException:
             file.close()
             raise
