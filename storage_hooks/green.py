@@ -5,7 +5,9 @@ need of it is here: a socket that yields while it waits, one wait for several de
 client that went away. When Swift changes its concurrency, this file changes with it and no other.
 """
 
+import ctypes
 import socket as plain_socket
+import struct
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +15,9 @@ from typing import Any, Self
 from swift.common.concurrency import Timeout, getcurrent, hubs, socket
 
 __all__ = ["ClientGone", "ClientWatch", "Timeout", "client_socket", "connect", "peer_gone", "wait_readable"]
+
+
+_connect = ctypes.CDLL(None, use_errno=True).connect
 
 
 class ClientGone(BaseException):
@@ -131,6 +136,14 @@ class ClientWatch:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def reset(self) -> None:
+        """Reset the client's connection (RST): whatever its protocol, it cannot take that for an end."""
+        if self._sock is not None:
+            # Dissolving a TCP connection is connecting it to nowhere; Python has no words for it. An error here leaves
+            # the orderly close that follows anyway.
+            nowhere = ctypes.create_string_buffer(struct.pack("=H14x", plain_socket.AF_UNSPEC))
+            _connect(self._sock.fileno(), nowhere, len(nowhere.raw))
 
     def _readable(self, *_why: object) -> None:
         # In the hub. Whatever it is, it would be reported for ever; and bytes that nobody asked for (a client that

@@ -101,16 +101,6 @@ def unsupported_object(why: str) -> Problem:
     return Problem(400, "unsupported-object", "Programs cannot run on this object yet", why)
 
 
-def too_large_for_http10(allowed: int) -> Problem:
-    return Problem(
-        400,
-        "needs-http-1.1",
-        "This result needs HTTP/1.1",
-        f"HTTP/1.0 cannot tell a whole result from one that was cut off, so it must fit {allowed} bytes, and this one "
-        "does not; ask with HTTP/1.1",
-    )
-
-
 def refused(code: str, reason: str) -> Problem:
     """Nothing was started (but for "lost", of which that is not known)."""
     status, title = {

@@ -11,8 +11,6 @@
     output = 1GiB
     # Engine units, about one per instruction; 0 means no limit of its own.
     fuel = 0
-    # Results for HTTP/1.0 clients are checked whole before they are sent; larger ones are refused.
-    http10_limit = 64MiB
 
 It must stand right of the authentication filters and left of copy, slo, dlo and symlink, together with run_switch
 (which see) and an object_hook on every object server. Requests without `X-Run` pass untouched, for two look-ups.
@@ -31,10 +29,12 @@ What clients get:
     500  it was started, and its end is unknown
     503  nothing was started, with Retry-After
 
+A program that fails after its status was sent has its connection reset. The missing last chunk would say as much to
+HTTP/1.1, but in HTTP/1.0 a closed connection is how a whole body ends, and eventlet does not tell which one is spoken.
+
 Who may read an object is who may run a program on it: authentication and ACLs are Swift's and untouched.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -57,9 +57,6 @@ from insitu.storage_hooks.run_switch import RunAborted
 
 StartResponse = Callable[..., Any]
 
-# In memory up to here, then on disk: results for HTTP/1.0 clients.
-_SPOOL_MEMORY = 1 << 20
-
 
 class RunHook:
     """The filter. One instance serves all requests of a proxy process."""
@@ -69,7 +66,6 @@ class RunHook:
         self.app = app
         try:
             self.limits = _limits(conf)
-            self.http10_limit = parse_size(conf.get("http10_limit", "64MiB"))
         except (LimitsError, ValueError) as why:
             raise ValueError(f"run_hook: {why}") from None
         self.logger = get_logger(conf, log_route="insitu-run-hook")
@@ -150,8 +146,6 @@ class RunHook:
         result = result_headers(headers, inside.find(headers, inside.TYPE) or "application/octet-stream") + about
         if length is not None:
             result.append(("Content-Length", length))
-        elif environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
-            return self._whole(result, body, environ, start_response)
         start_response("200 OK", result)
         return body
 
@@ -181,33 +175,6 @@ class RunHook:
             extra.append(("Retry-After", retry_after or "2"))
         return answer.answer(environ, start_response, extra)
 
-    def _whole(
-        self, headers: Headers, body: Iterable[bytes], environ: Environ, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """For HTTP/1.0, where a body that breaks off looks like one that is whole: all of it first."""
-        # Closed by Spooled, or below.
-        spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY)  # noqa: SIM115
-        try:
-            size = 0
-            for chunk in body:
-                size += len(chunk)
-                if size > self.http10_limit:
-                    spool.close()
-                    return problem.too_large_for_http10(self.http10_limit).answer(environ, start_response, [])
-                spool.write(chunk)
-        except RunAborted as why:
-            spool.close()
-            about = [h for h in headers if h[0].startswith("X-Run-")]
-            return _aborted(why, about).answer(environ, start_response, about)
-        except BaseException:
-            spool.close()
-            raise
-        finally:
-            close_if_possible(body)
-        spool.seek(0)
-        start_response("200 OK", [*headers, ("Content-Length", str(size))])
-        return Spooled(spool)
-
 
 class Watched:
     """A run's body, given up as soon as the client goes away, also while there is nothing to write."""
@@ -225,24 +192,14 @@ class Watched:
             with self._watch:
                 return next(self._chunks)
         except ClientGone:
-            raise RunAborted("the client went away", None) from None
+            raise RunAborted("the client went away") from None
+        except RunAborted:
+            self._watch.reset()
+            raise
 
     def close(self) -> None:
         self._watch.close()
         close_if_possible(self._body)
-
-
-class Spooled:
-    """A file as a WSGI body; close() closes it."""
-
-    def __init__(self, file: Any) -> None:
-        self._file = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(lambda: self._file.read(1 << 16), b"")
-
-    def close(self) -> None:
-        self._file.close()
 
 
 class _Refusal(Exception):
@@ -264,12 +221,6 @@ def _account(environ: Environ) -> str:
     if version not in ("v1", "v1.0"):
         raise _Refusal(problem.not_an_object(inside.native(path)[:200]))
     return str(wsgi_to_str(account))
-
-
-def _aborted(why: RunAborted, about: Headers) -> Problem:
-    if why.outcome is None:
-        return problem.refused("lost", str(why))
-    return problem.ended(why.outcome, inside.find(about, "X-Run-Id") or "", inside.find(about, "X-Run-Program") or "")
 
 
 def _why_not_whole(headers: Headers) -> str:

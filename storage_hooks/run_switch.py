@@ -37,14 +37,7 @@ StartResponse = Callable[..., Any]
 
 
 class RunAborted(Exception):
-    """A run failed after its status was sent. Raised into the WSGI server, which then aborts the body.
-
-    `outcome` is None when not even that is known.
-    """
-
-    def __init__(self, message: str, outcome: Outcome | None) -> None:
-        super().__init__(message)
-        self.outcome = outcome
+    """A run failed after its status was sent. Raised into the WSGI server, which then aborts the body."""
 
 
 class RunSwitch:
@@ -99,6 +92,7 @@ class RunSwitch:
         frames = _frames(app, body)
         frame, broken = _first(frames)
         if frame is None or frame.kind == END:
+            _drain(frames)
             close_if_possible(body)
             try:
                 outcome = Outcome(end="lost", note=broken) if frame is None else unpack_outcome(frame.payload)
@@ -149,19 +143,18 @@ class RunBody:
         return self
 
     def __next__(self) -> bytes:
-        outcome: Outcome | None = None
         try:
             frame, self._first = self._first or next(self._frames), None
             if frame.kind == DATA:
                 return frame.payload
+            _drain(self._frames)
             outcome = unpack_outcome(frame.payload)
             sentence = None if outcome.ok else outcome.sentence()
         except (StopIteration, FrameError) as why:
             sentence = str(why) or "the node's answer stops in the middle"
         if sentence is not None:
             self._logger.warning("run %s: body aborted: %s", self._run_id, sentence)
-            raise RunAborted(f"run {self._run_id}: {sentence}", outcome)
-        _drain(self._frames)
+            raise RunAborted(f"run {self._run_id}: {sentence}")
         raise StopIteration
 
     def close(self) -> None:
