@@ -1,4 +1,4 @@
-"""Which programs a node has: `.wasm` (or `.wat`) files in directories, each with an optional manifest beside it.
+"""Which programs a node has: `.wasm` files in directories, each with an optional manifest beside it.
 
     DIR/watermark.wasm
     DIR/watermark.toml      summary = "…"   content_type = "source"     (both optional)
@@ -21,9 +21,7 @@ from insitu.sandbox.digest import is_digest, program_digest
 
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
-_SUFFIXES: Final = (".wasm", ".wat")
 _CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
-_FIELDS: Final[tuple[str, ...]] = ("summary", "content_type")
 _FIELDS: Final[tuple[str, ...]] = ("summary", "content_type")
 _MANIFEST_MAX: Final = 64 << 10
 
@@ -62,18 +60,17 @@ class ProgramStore:
                     return info
         elif "/" not in name:
             for directory in self._directories:
-                for suffix in _SUFFIXES:
-                    path = directory / (name + suffix)
-                    if (stamp := _stamp(path)) is not None:
-                        return self._read(path, stamp)
+                path = directory / f"{name}.wasm"
+                if (stamp := _stamp(path)) is not None:
+                    return self._read(path, stamp)
         raise UnknownProgram(f"no program {name!r} here; `insitu program list` shows the shipped ones")
 
     def all(self) -> list[ProgramInfo]:
         """All readable programs, by name."""
         found: dict[str, ProgramInfo] = {}
         for directory in self._directories:
-            for path in sorted(directory.glob("*")) if directory.is_dir() else ():
-                if path.suffix in _SUFFIXES and path.stem not in found and (stamp := _stamp(path)) is not None:
+            for path in sorted(directory.glob("*.wasm")):
+                if path.stem not in found and (stamp := _stamp(path)) is not None:
                     try:
                         found[path.stem] = self._read(path, stamp)
                     except ProgramRejected:

@@ -1,0 +1,110 @@
+"""`insitu node`: the daemon of a storage node, and questions to it."""
+
+import json
+import logging
+import sys
+import time
+from typing import Any
+
+import click
+
+from insitu.runtime.client import SOCKET_VARIABLE, NodeClient, default_socket
+from insitu.runtime.errors import NodeError
+from insitu.runtime.record import Record
+from insitu.sandbox.limits import format_duration, format_size
+
+
+@click.group(invoke_without_command=True)
+@click.option("--socket", "socket_", metavar="PATH", help=f"Where it listens.  [default: ${SOCKET_VARIABLE}]")
+@click.option("--name", metavar="NAME", help="How it is called in records and headers.  [default: the host's name]")
+@click.option("--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm; repeatable.")
+@click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
+@click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
+@click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
+@click.option("--queue", type=click.IntRange(0, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.pass_context
+def node(
+    ctx: click.Context,
+    socket_: str | None,
+    name: str | None,
+    programs: tuple[str, ...],
+    cache: str | None,
+    workers: int | None,
+    spares: int | None,
+    queue: int | None,
+) -> None:
+    """The daemon of a storage node: takes launches at a Unix socket. Ends on SIGTERM and Ctrl-C.
+
+    `insitu node --socket PATH` serves in the foreground and logs to stderr.
+    `insitu node --socket PATH runs` asks one that serves.
+    """
+    path = socket_ or default_socket()
+    ctx.obj = path
+    if ctx.invoked_subcommand is not None:
+        return
+    from pathlib import Path
+
+    from insitu.runtime.cache import user_cache
+    from insitu.runtime.node import Node, NodeFailed, Settings
+
+    for directory in programs:
+        if not Path(directory).is_dir():
+            raise click.UsageError(f"--programs {directory}: no such directory")
+    given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue}
+    given = {key: value for key, value in given.items() if value is not None}
+    settings = Settings(socket=path, cache=cache or str(user_cache()), programs=programs, **given)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        Node(settings).run()
+    except NodeFailed as why:
+        raise click.ClickException(str(why)) from None
+
+
+@node.command()
+@click.option("--socket", "socket_", metavar="PATH", help="Where it listens, if not said before.")
+@click.option("-n", "limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most so many.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one record a line.")
+@click.argument("id_", metavar="[ID]", required=False)
+@click.pass_obj
+def runs(path: str, socket_: str | None, limit: int, as_json: bool, id_: str | None) -> None:
+    """The latest outcomes, newest first; with an ID (or the beginning of one), all about one."""
+    try:
+        records = NodeClient(socket_ or path).runs(1000 if id_ else limit)
+    except NodeError as why:
+        raise click.ClickException(str(why)) from None
+    if id_ is not None:
+        records = [record for record in records if record.id.startswith(id_)]
+        if not records:
+            raise click.ClickException(f"no run {id_!r} among those the node still keeps")
+    for record in records:
+        if as_json:
+            click.echo(json.dumps(_plain(record)))
+        elif id_ is not None:
+            _show(record)
+        else:
+            when = time.strftime("%H:%M:%S", time.localtime(record.started))
+            usage = record.outcome.usage
+            click.echo(
+                f"{record.id[:12]}  {when}  {record.program:12}  {record.outcome.sentence():24}  "
+                f"cpu {format_duration(usage.cpu_us / 1e6)}, in {format_size(usage.bytes_in)}, "
+                f"out {format_size(usage.bytes_out)}  {record.object}"
+            )
+    if not records:
+        click.echo("no runs yet", err=True)
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    plain = record.to_wire()
+    plain["outcome"]["stderr"] = record.outcome.stderr.decode("utf-8", "replace")
+    return plain
+
+
+def _show(record: Record) -> None:
+    plain = _plain(record)
+    outcome = plain.pop("outcome")
+    usage = outcome.pop("usage")
+    for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
+        click.echo(f"{name:12} {value if not isinstance(value, tuple) else ' '.join(value)}")
+    for name in ("trap", "stderr"):
+        if outcome[name]:
+            click.echo(f"{name}:\n{outcome[name].rstrip()}")

@@ -1,0 +1,168 @@
+"""The client of a node, for hooks and tools.
+
+    with Launch.connect(path) as launch:
+        accepted = launch.start(LaunchRequest("cat", tenant="AUTH_test"), stdin=fd, stdout=pipe_write_end)
+        os.close(pipe_write_end)         # the node has its own; read the result from the pipe's other end
+        record = launch.outcome()
+
+Closing a launch before its outcome cancels it: the guest is ended at once.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+from insitu.runtime import wire
+from insitu.runtime.errors import BY_CODE, Busy, NodeError, NodeLost, NodeUnavailable, ProtocolError
+from insitu.runtime.programs import ProgramInfo
+from insitu.runtime.record import Record
+from insitu.sandbox.limits import Limits
+
+SOCKET_VARIABLE: Final = "INSITU_SOCKET"
+
+
+def default_socket() -> str:
+    """`$INSITU_SOCKET`, else a node's usual place in the user's runtime directory."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or "/run"
+    return os.environ.get(SOCKET_VARIABLE) or os.path.join(base, "insitu", "node.sock")
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What to run, for whom. `object` and `request_id` are for the record alone."""
+
+    program: str
+    args: tuple[str, ...] = ()
+    tenant: str = ""
+    request_id: str = ""
+    object: str = ""
+    limits: Limits = field(default_factory=Limits)
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A worker has the launch. `content_type` is a media type, or "source": that of the object that is read."""
+
+    id: str
+    digest: str
+    content_type: str
+
+
+class _Connection:
+    def __init__(self, sock: wire.Socket) -> None:
+        self._sock = sock
+        self._decoder = wire.Decoder()
+
+    @classmethod
+    def connect(cls, path: str, timeout: float | None = None) -> Self:
+        """Raises `NodeUnavailable` when nobody listens there."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(timeout)
+        try:
+            sock.connect(path)
+        except OSError as why:
+            sock.close()
+            raise NodeUnavailable(f"no node answers at {path}: {why.strerror or why}") from None
+        return cls(sock)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        self._sock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _receive(self, gone: type[NodeError], when: str) -> wire.Message:
+        try:
+            message = wire.receive(self._sock, self._decoder)
+        except OSError as why:
+            raise gone(f"the node went away {when}: {why}") from None
+        if message is None:
+            raise gone(f"the node went away {when}")
+        if "error" in message:
+            raise _error(message)
+        return message
+
+
+def _error(message: wire.Message) -> NodeError:
+    kind, text = BY_CODE.get(message["error"], NodeError), str(message.get("message", ""))
+    return Busy(text, float(message.get("retry_after", 1.0))) if kind is Busy else kind(text)
+
+
+class Launch(_Connection):
+    """One launch over one connected stream socket (see `wire.Socket` for what is asked of it)."""
+
+    def start(self, request: LaunchRequest, stdin: int, stdout: int) -> Accepted:
+        """Hand over; returns once a worker has it. The caller keeps, and closes, its own copies of the descriptors.
+
+        `stdin` is a file, read with pread from its beginning, or a stream; `stdout` should be a pipe's write end. Pipes
+        and sockets become non-blocking, for all who share the description.
+        Raises `Busy`, `UnknownProgram`, `ProgramRejected`, `BadRequest`, `NodeUnavailable`: then nothing was started.
+        """
+        message = {
+            "op": "launch",
+            "v": wire.VERSION,
+            "program": request.program,
+            "args": list(request.args),
+            "tenant": request.tenant,
+            "request_id": request.request_id,
+            "object": request.object,
+            "limits": request.limits.to_wire(),
+            "env": dict(request.env),
+        }
+        try:
+            wire.send(self._sock, message, (stdin, stdout))
+        except OSError as why:
+            raise NodeUnavailable(f"the node went away before it had the request: {why}") from None
+        answer = self._receive(NodeUnavailable, "before it accepted")
+        try:
+            return Accepted(answer["id"], answer["digest"], answer["content_type"])
+        except KeyError as missing:
+            raise ProtocolError(f"an acceptance without {missing}") from None
+
+    def outcome(self) -> Record:
+        """Wait for the end. Raises `NodeLost` when the node went away: the launch was started, its end is unknown."""
+        message = self._receive(NodeLost, "before the launch had ended")
+        try:
+            return Record.from_wire(message["record"])
+        except (KeyError, TypeError, ValueError) as why:
+            raise ProtocolError(f"a record of another shape: {why}") from None
+
+
+class NodeClient:
+    """Questions to a node, each over a connection of its own. All raise `NodeUnavailable`."""
+
+    def __init__(self, path: str, timeout: float | None = 10.0) -> None:
+        self._path, self._timeout = path, timeout
+
+    def ping(self) -> dict[str, Any]:
+        """The node's name, version, process ids and figures."""
+        return self._ask({"op": "ping"})
+
+    def programs(self) -> list[ProgramInfo]:
+        return [ProgramInfo.from_wire(raw) for raw in self._ask({"op": "programs"})["programs"]]
+
+    def runs(self, limit: int = 20) -> list[Record]:
+        """The latest records, newest first; the node keeps a bounded number, in memory."""
+        return [Record.from_wire(raw) for raw in self._ask({"op": "runs", "limit": limit})["runs"]]
+
+    def run(self, id_: str) -> Record | None:
+        raw = self._ask({"op": "run", "id": id_})["run"]
+        return None if raw is None else Record.from_wire(raw)
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        with _Connection.connect(self._path, self._timeout) as connection:
+            try:
+                wire.send(connection._sock, question | {"v": wire.VERSION})
+            except OSError as why:
+                raise NodeUnavailable(f"the node went away: {why}") from None
+            return connection._receive(NodeUnavailable, "before it answered")

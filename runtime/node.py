@@ -1,0 +1,531 @@
+"""The node: the daemon that a storage node runs beside its object server.
+
+It owns the socket, takes requests, finds a worker for each, and keeps the record of each. It never runs, compiles or
+loads a guest: its spawner's children do. One thread, one loop; every step is short.
+
+A launch, start to end:
+
+    request ──▶ queue ──▶ (program loaded? else load, else compile and load) ──▶ a worker takes it ──▶ accepted
+                  │                                                                   │
+                  └─ refused: busy, unknown, rejected, malformed                      └─▶ record, exactly one
+"""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+import struct
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import insitu
+from insitu.runtime import wire
+from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
+from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
+from insitu.runtime.loop import Loop, Timer
+from insitu.runtime.peer import Peer
+from insitu.runtime.pool import Need, Pool
+from insitu.runtime.programs import ProgramInfo, ProgramStore
+from insitu.runtime.record import Record
+from insitu.runtime.workforce import Workforce
+from insitu.sandbox.errors import LimitsError
+from insitu.sandbox.limits import Limits
+from insitu.sandbox.outcome import LimitHit, Outcome, Usage
+
+log = logging.getLogger("insitu.node")
+
+GRACE: Final = 1.0  # seconds past its wall time before a guest that its own process did not stop is killed
+QUEUE_SECONDS: Final = 30.0
+FORK_RETRY: Final = 0.2
+MAX_PEERS: Final = 1024
+MAX_ENV: Final = 64 << 10
+HOT: Final = 4  # programs that a spare worker is warmed with
+_TEXT: Final = ("program", "tenant", "request_id", "object")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a node is set up. See `insitu node --help`."""
+
+    socket: str
+    cache: str
+    name: str = field(default_factory=lambda: os.uname().nodename)
+    programs: tuple[str, ...] = ()
+    workers: int = field(default_factory=lambda: max(8, 4 * (os.cpu_count() or 1)))
+    """Workers alive at once, and so launches that run at once."""
+    spares: int = 2
+    """Of them, kept ready for whoever comes."""
+    queue: int = 256
+    """Launches that may wait for a worker; one more is refused as busy."""
+    launches: int = 1000
+    """Launches after which a worker is replaced."""
+    records: int = 1000
+    """Latest records kept, in memory."""
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A launch on its way through the node."""
+
+    id: str
+    peer: Peer
+    info: ProgramInfo
+    args: tuple[str, ...]
+    tenant: str
+    request_id: str
+    object: str
+    limits: Limits
+    env: dict[str, str]
+    fds: list[int]
+    started: float
+    begun: int
+    worker: int | None = None
+    pid: int = 0
+    timer: Timer | None = None
+    killed: Outcome | None = None
+    """Why the node killed its worker, if it did."""
+
+
+class NodeFailed(Exception):
+    """The node cannot serve; the message says why."""
+
+
+class Node:
+    def __init__(self, settings: Settings) -> None:
+        """Raises ValueError for settings that contradict each other."""
+        self._settings = settings
+        self._loop = Loop()
+        self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
+        self._force = Workforce(self._loop, self, settings.cache)
+        self._store = ProgramStore(settings.programs)
+        self._generations: dict[str, int] = {}
+        self._loading: dict[str, ProgramInfo] = {}
+        self._rejected: dict[str, str] = {}
+        self._hot: OrderedDict[str, None] = OrderedDict()
+        self._queue: list[Task] = []
+        self._running: dict[int, Task] = {}
+        self._by_peer: dict[Peer, Task] = {}
+        self._peers: set[Peer] = set()
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._served = 0
+        self._next_worker = 0
+        self._listener: socket.socket | None = None
+        self._retry: Timer | None = None
+        self._fatal: str | None = None
+        self._booted = time.time()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises `NodeFailed`."""
+        self._loop.stop_on((signal.SIGTERM, signal.SIGINT))
+        with _claimed(self._settings.socket):
+            try:
+                self._force.start()
+                self._loop.run()
+            finally:
+                self._close()
+        if self._fatal is not None:
+            raise NodeFailed(self._fatal)
+
+    def _close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+        for task in list(self._by_peer.values()):
+            wire.close_all(task.fds)
+        self._by_peer.clear()
+        for peer in list(self._peers):
+            peer.close()
+        self._force.close()
+
+    # The socket.
+
+    def _listen(self) -> None:
+        path = self._settings.socket
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        # Bound under another name first: when the socket is there, it is listening, and only we may use it.
+        temporary = f"{path}.{os.getpid()}"
+        try:
+            listener.bind(temporary)
+            os.chmod(temporary, 0o600)
+            listener.listen(1024)
+            os.rename(temporary, path)
+        except OSError as why:
+            listener.close()
+            Path(temporary).unlink(missing_ok=True)
+            return self.spawner_fatal(f"socket {path}: {why.strerror or why}")
+        self._listener = listener
+        self._loop.watch(listener.fileno(), self._accept)
+        log.info("node %s serves at %s", self._settings.name, path)
+        return None
+
+    def _accept(self, _: int) -> None:
+        assert self._listener is not None
+        try:
+            sock, _address = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as why:
+            # No descriptors left: the one that waits stays in the backlog until some are free again.
+            log.error("cannot accept: %s", why)
+            fd = self._listener.fileno()
+            self._loop.forget(fd)
+            self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
+            return
+        sock.setblocking(False)
+        uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+        if uid not in (os.geteuid(), 0) or len(self._peers) >= MAX_PEERS:
+            sock.close()
+            return
+        self._peers.add(Peer(self._loop, sock, self))
+
+    # Requests.
+
+    def request(self, peer: Peer, message: wire.Message, fds: list[int]) -> None:
+        self._peers.add(peer)  # it may have spoken from its own constructor
+        kept = False
+        try:
+            if message.get("v") != wire.VERSION:
+                raise ProtocolError(f"version {message.get('v')!r} is not spoken here; {wire.VERSION} is")
+            match message.get("op"):
+                case "launch":
+                    kept = self._launch(peer, message, fds)
+                case "ping":
+                    peer.send(self._ping())
+                case "programs":
+                    peer.send({"programs": [info.to_wire() for info in self._store.all()]})
+                case "runs":
+                    peer.send({"runs": self._runs(message.get("limit"))})
+                case "run":
+                    record = self._records.get(str(message.get("id")))
+                    peer.send({"run": None if record is None else record.to_wire()})
+                case other:
+                    raise BadRequest(f"unknown request {other!r}")
+        finally:
+            if not kept:
+                wire.close_all(fds)
+
+    def gone(self, peer: Peer) -> None:
+        self._peers.discard(peer)
+        task = self._by_peer.pop(peer, None)
+        if task is None:
+            return
+        if task.worker is None:
+            self._queue.remove(task)
+            self._drop(task)
+        elif task.killed is None:
+            self._kill(task, Outcome("cancelled"))
+
+    def _ping(self) -> dict[str, Any]:
+        return {
+            "node": self._settings.name,
+            "version": insitu.__version__,
+            "pid": os.getpid(),
+            "spawner": self._force.spawner_pid,
+            "workers": sorted(self._force.pids().values()),
+            "booted": self._booted,
+            "served": self._served,
+            "running": len(self._running),
+            "queued": len(self._queue),
+            "idle": self._pool.count("idle"),
+        }
+
+    def _runs(self, limit: object) -> list[dict[str, Any]]:
+        if not isinstance(limit, int) or not 0 < limit <= 10_000:
+            raise BadRequest(f"limit {limit!r} is not a number from 1 to 10000")
+        found: list[dict[str, Any]] = []
+        size = 0
+        for record in list(reversed(self._records.values()))[:limit]:
+            raw = record.to_wire()
+            size += 1024 + len(record.outcome.stderr) + len(record.outcome.trap or "") + sum(map(len, record.args))
+            if size > wire.MAX_FRAME * 3 // 4:
+                break
+            found.append(raw)
+        return found
+
+    def _launch(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
+        """Take a launch in. Raises `NodeError`; True when the descriptors are the launch's from now on."""
+        started, begun = time.time(), time.monotonic_ns()
+        if peer in self._by_peer:
+            raise BadRequest("a second launch on a connection that has one")
+        task = self._parse(peer, message, fds, started, begun)
+        digest = task.info.digest
+        if digest in self._rejected:
+            raise ProgramRejected(self._rejected[digest])
+        if len(self._queue) >= self._settings.queue:
+            raise Busy(f"{len(self._queue)} launches wait already", retry_after=1.0)
+        self._queue.append(task)
+        self._by_peer[peer] = task
+        self._dispatch()
+        if task.worker is None and task in self._queue:
+            task.timer = self._loop.after(QUEUE_SECONDS, lambda: self._waited_too_long(task))
+        return True
+
+    def _parse(self, peer: Peer, message: wire.Message, fds: list[int], started: float, begun: int) -> Task:
+        for name in _TEXT:
+            if not isinstance(message.get(name), str):
+                raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
+        args, env, limits = message.get("args"), message.get("env"), message.get("limits")
+        if not isinstance(args, list) or not all(isinstance(word, str) and "\0" not in word for word in args):
+            raise BadRequest("args: not a list of strings without NUL")
+        if not isinstance(env, dict) or not all(isinstance(t, str) and "\0" not in t for kv in env.items() for t in kv):
+            raise BadRequest("env: not a map of strings without NUL")
+        if sum(len(word.encode()) + 1 for word in args) > MAX_BYTES:
+            raise BadRequest(f"args: over {MAX_BYTES} bytes")
+        if sum(len(k.encode()) + len(v.encode()) + 2 for k, v in env.items()) > MAX_ENV:
+            raise BadRequest(f"env: over {MAX_ENV} bytes")
+        if not isinstance(limits, dict):
+            raise BadRequest("limits: not a map")
+        if len(fds) != 2:
+            raise BadRequest(f"{len(fds)} descriptors came with the launch, and it takes 2: stdin and stdout")
+        try:
+            check_name(message["program"])
+            found = Limits.from_wire(limits)
+        except (GrammarError, LimitsError) as why:
+            raise BadRequest(str(why)) from None
+        return Task(
+            id=secrets.token_hex(16),
+            peer=peer,
+            info=self._store.find(message["program"]),
+            args=tuple(args),
+            tenant=message["tenant"],
+            request_id=message["request_id"],
+            object=message["object"],
+            limits=found,
+            env=env,
+            fds=fds,
+            started=started,
+            begun=begun,
+        )
+
+    # From the queue to a worker.
+
+    def _dispatch(self) -> None:
+        """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
+        waiting: list[Need] = []
+        for task in list(self._queue):
+            generation = self._generations.get(task.info.digest)
+            if generation is None:
+                self._load(task.info)
+                continue
+            need = Need(task.tenant, generation)
+            worker = self._pool.take(need)
+            if worker is None or not self._hand_over(task, worker):
+                waiting.append(need)
+        plan = self._pool.plan(waiting)
+        for id_ in plan.retire:
+            self._pool.ended(id_)
+            self._force.dismiss(id_)
+        if self._retry is None:
+            for _ in range(plan.fork):
+                self._fork(warm=not waiting)
+
+    def _fork(self, *, warm: bool) -> None:
+        self._next_worker += 1
+        self._pool.forking(self._next_worker)
+        # A launch that waits warms its worker by itself: a dry run first would only delay it.
+        self._force.fork(self._next_worker, list(self._hot)[-HOT:] if warm else [])
+
+    def _hand_over(self, task: Task, worker: int) -> bool:
+        message = {
+            "digest": task.info.digest,
+            "argv": [task.info.name, *task.args],
+            "env": task.env,
+            "limits": task.limits.to_wire(),
+        }
+        try:
+            self._force.send(worker, message, task.fds)
+        except OSError:
+            # It died while idle. `worker_gone` is on its way; the launch has not begun and waits for another.
+            return False
+        self._queue.remove(task)
+        if task.timer is not None:
+            task.timer.cancel()
+        task.worker, task.pid = worker, self._force.pid(worker)
+        self._running[worker] = task
+        self._drop(task)
+        self._hot[task.info.digest] = None
+        self._hot.move_to_end(task.info.digest)
+        if len(self._hot) > 4 * HOT:
+            self._hot.popitem(last=False)
+        task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
+        task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
+        return True
+
+    def _drop(self, task: Task) -> None:
+        wire.close_all(task.fds)
+        task.fds = []
+
+    def _refuse(self, task: Task, why: NodeError) -> None:
+        """A launch that waited gets no worker."""
+        self._queue.remove(task)
+        if task.timer is not None:
+            task.timer.cancel()
+        self._drop(task)
+        del self._by_peer[task.peer]
+        task.peer.refuse(why)
+
+    def _waited_too_long(self, task: Task) -> None:
+        if task.worker is None and task in self._queue:
+            compiling = task.info.digest in self._loading
+            what = f"program {task.info.name} is still being compiled" if compiling else "no worker became free"
+            self._refuse(task, Busy(f"{what} after {QUEUE_SECONDS:.0f} s", retry_after=5.0))
+
+    # Programs.
+
+    def _load(self, info: ProgramInfo) -> None:
+        if info.digest not in self._loading:
+            self._loading[info.digest] = info
+            self._force.load(info)
+
+    def program_loaded(self, digest: str, generation: int) -> None:
+        self._loading.pop(digest, None)
+        self._generations[digest] = generation
+        self._pool.generation = max(self._pool.generation, generation)
+        self._dispatch()
+
+    def program_missing(self, digest: str) -> None:
+        if (info := self._loading.get(digest)) is not None:
+            self._force.compile(info)
+
+    def program_compiled(self, digest: str, failure: str | None) -> None:
+        info = self._loading.get(digest)
+        if info is None:
+            return  # rejected
+        if failure is None:
+            return self._force.load(info)
+        log.error("program %s: %s", info.name, failure)
+        del self._loading[digest]
+        for task in [t for t in self._queue if t.info.digest == digest]:
+            self._refuse(task, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after=5.0))
+        return None
+
+    def program_rejected(self, digest: str, message: str) -> None:
+        self._loading.pop(digest, None)
+        if len(self._rejected) > 1000:
+            self._rejected.clear()
+        self._rejected[digest] = message
+        for task in [t for t in self._queue if t.info.digest == digest]:
+            self._refuse(task, ProgramRejected(message))
+
+    # Workers.
+
+    def spawner_ready(self) -> None:
+        if self._listener is None:
+            self._listen()
+        self._dispatch()
+
+    def spawner_lost(self) -> None:
+        self._generations.clear()
+        self._loading.clear()
+        self._pool.generation = 0
+
+    def spawner_fatal(self, message: str) -> None:
+        self._fatal = message
+        self._loop.stop()
+
+    def worker_forked(self, id_: int, generation: int) -> None:
+        self._pool.forked(id_, generation)
+
+    def worker_ready(self, id_: int) -> None:
+        self._pool.ready(id_)
+        self._dispatch()
+
+    def worker_answered(self, id_: int, message: Mapping[str, Any]) -> None:
+        task = self._running.pop(id_)
+        outcome = Outcome.from_wire(message["outcome"])
+        if task.killed is not None:
+            outcome = replace(task.killed, usage=outcome.usage, stderr=outcome.stderr)
+        clean = outcome.end == "exit"
+        begun = message["begun"]
+        if not self._pool.done(id_, clean=clean):
+            self._force.dismiss(id_)
+        self._record(task, outcome, (begun - task.begun) // 1000 if begun else 0)
+        self._dispatch()
+
+    def worker_gone(self, id_: int, how: str) -> None:
+        self._pool.ended(id_)
+        task = self._running.pop(id_, None)
+        if task is not None:
+            if task.killed is None:
+                log.error("worker %d of launch %s %s", task.pid, task.id, how)
+            outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, 0))
+            self._record(task, outcome, 0)
+        elif self._retry is None:
+            # Dead before it had anything to do: were it forked again at once, it might be for ever.
+            log.warning("an idle worker %s", how)
+            self._retry = self._loop.after(FORK_RETRY, self._retry_forks)
+        self._dispatch()
+
+    def _retry_forks(self) -> None:
+        self._retry = None
+        self._dispatch()
+
+    def _overdue(self, task: Task) -> None:
+        """It should have stopped by itself by now: it sits in a host call, or the machine is very busy."""
+        elapsed = (time.monotonic_ns() - task.begun) / 1e9
+        hit = LimitHit("wall", task.limits.wall, elapsed)
+        self._kill(task, Outcome("limit", limit=hit, note="killed from outside"))
+
+    def _kill(self, task: Task, why: Outcome) -> None:
+        assert task.worker is not None
+        spent = self._force.kill(task.worker)
+        task.killed = Outcome(why.end, limit=why.limit, note=why.note, usage=self._usage(task, spent))
+
+    def _usage(self, task: Task, cpu_ns: int) -> Usage:
+        return Usage(cpu_us=cpu_ns // 1000, wall_us=(time.monotonic_ns() - task.begun) // 1000)
+
+    def _record(self, task: Task, outcome: Outcome, launch_us: int) -> None:
+        if task.timer is not None:
+            task.timer.cancel()
+        record = Record(
+            id=task.id,
+            request_id=task.request_id,
+            tenant=task.tenant,
+            object=task.object,
+            program=task.info.name,
+            digest=task.info.digest,
+            args=task.args,
+            node=self._settings.name,
+            worker=task.pid,
+            started=task.started,
+            launch_us=max(0, launch_us),
+            outcome=outcome,
+        )
+        self._served += 1
+        self._records[record.id] = record
+        while len(self._records) > self._settings.records:
+            self._records.popitem(last=False)
+        if self._by_peer.pop(task.peer, None) is not None:
+            task.peer.send({"record": record.to_wire()})
+            task.peer.leave()
+
+
+@contextmanager
+def _claimed(path: str) -> Iterator[None]:
+    """The socket's place, ours for as long as we serve. Raises `NodeFailed`."""
+    if len(os.fsencode(path)) > 90:
+        raise NodeFailed(f"socket {path}: {len(os.fsencode(path))} bytes long, and the kernel allows about 100")
+    place = Path(path)
+    try:
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if place.exists():
+            if not place.is_socket():
+                raise NodeFailed(f"socket {path}: something else stands there")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    place.unlink()  # left by a node that was killed
+                else:
+                    raise NodeFailed(f"socket {path}: a node serves there already")
+    except OSError as why:
+        raise NodeFailed(f"socket {path}: {why.strerror or why}") from None
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)

@@ -1,0 +1,181 @@
+"""The spawner: loads compiled programs, forks workers and compilers, and never runs or compiles a guest itself.
+
+It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
+die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
+
+    load    {digest, name}          → loaded {digest, generation} | missing {digest} | rejected {digest, message}
+    fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
+    compile {path, digest, name} + socket     the child answers on that socket: {} | {rejected: …} | {failed: …}
+
+and `exited {pid, status}` whenever a child has ended. `generation` counts loads: a worker can run every program whose
+generation is not above its own.
+"""
+
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Final, NoReturn
+
+from insitu.runtime import process, wire
+from insitu.runtime.cache import CacheError, CompiledCache
+from insitu.runtime.worker import serve
+from insitu.sandbox import raw
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import EngineError, ProgramError
+from insitu.sandbox.launch import Runner
+from insitu.sandbox.program import Program, compile_program, to_wasm
+
+COMPILE_CPU_SECONDS: Final = 600
+
+
+class Spawner:
+    def __init__(self, node: socket.socket, cache: CompiledCache) -> None:
+        self._node, self._cache = node, cache
+        self._runner = Runner()
+        self._programs: dict[str, Program] = {}
+        self._generation = 0
+        self._pid = os.getpid()
+
+    def serve(self) -> None:
+        """Until the node closes the socket."""
+        signal.signal(signal.SIGCHLD, self._reap)
+        self._answer({"op": "hello"})
+        while (packet := wire.receive_packet(self._node)) is not None:
+            message, fds = packet
+            try:
+                getattr(self, f"_{message['op']}")(message, *fds)
+            finally:
+                wire.close_all(fds)
+
+    def _answer(self, message: wire.Message, *fds: int) -> None:
+        # A child's end must not put its word into the middle of another.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        try:
+            wire.send_packet(self._node, message, fds)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+
+    def _reap(self, *_: object) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            try:
+                wire.send_packet(self._node, {"op": "exited", "pid": pid, "status": status})
+            except OSError:
+                return  # the node is gone, and so are we in a moment
+
+    def _load(self, message: wire.Message) -> None:
+        digest = message["digest"]
+        if digest not in self._programs:
+            path = self._cache.find(digest)
+            if path is None:
+                return self._answer({"op": "missing", "digest": digest})
+            try:
+                module = raw.load_module(self._runner.engine, os.fsencode(path))
+                self._programs[digest] = self._runner.link(module, digest, message["name"])
+            except ProgramError as why:
+                return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
+            except EngineError:
+                path.unlink(missing_ok=True)  # made on another kind of processor
+                return self._answer({"op": "missing", "digest": digest})
+            self._generation += 1
+        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
+
+    def _fork(self, message: wire.Message, sock: int) -> None:
+        gc.freeze()
+        # Blocked over the fork: a child must not be reaped before its pidfd is there.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(sock, message["warm"])
+            pidfd = os.pidfd_open(pid)
+        except OSError as why:
+            wire.send_packet(self._node, {"op": "failed", "worker": message["worker"], "message": str(why)})
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        answer = {"op": "forked", "worker": message["worker"], "pid": pid, "generation": self._generation}
+        self._answer(answer, pidfd)
+        os.close(pidfd)
+
+    def _compile(self, message: wire.Message, sock: int) -> None:
+        try:
+            if os.fork() == 0:
+                self._be_compiler(sock, message)
+        except OSError as why:
+            with socket.socket(fileno=os.dup(sock)) as answer:
+                wire.send_packet(answer, {"failed": f"no process to compile in: {why}"})
+
+    def _be_child(self, name: str, fd: int) -> socket.socket:
+        """What every child does first. Returns its own socket to the node, the only descriptor above 2 it keeps."""
+        process.die_with_parent(self._pid)
+        process.set_name(name)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+        own = os.dup2(fd, process.NODE_FD, inheritable=False)
+        os.closerange(process.NODE_FD + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        return socket.socket(fileno=own)
+
+    def _be_worker(self, fd: int, warm: list[str]) -> NoReturn:
+        try:
+            serve(self._be_child("insitu-worker", fd), self._runner, self._programs, warm)
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - nothing of the spawner's stack may run in its child
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(70)
+
+    def _be_compiler(self, fd: int, message: wire.Message) -> NoReturn:
+        try:
+            answer = self._be_child("insitu-compile", fd)
+            resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_CPU_SECONDS, COMPILE_CPU_SECONDS))
+            os.nice(5)  # launches come first
+            wire.send_packet(answer, self._compiled(message))
+            os._exit(0)
+        except BaseException:  # noqa: BLE001 - as above
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(70)
+
+    def _compiled(self, message: wire.Message) -> wire.Message:
+        try:
+            data = Path(message["path"]).read_bytes()
+            if program_digest(data) != message["digest"]:
+                return {"failed": f"{message['path']} changed while it was looked at; ask again"}
+            module = compile_program(self._runner.engine, to_wasm(data, message["name"]), message["name"])
+            self._cache.store(message["digest"], raw.serialize(module))
+        except ProgramError as why:
+            return {"rejected": str(why)}
+        except (OSError, EngineError) as why:
+            return {"failed": f"cannot keep what was compiled: {why}"}
+        return {}
+
+
+def main() -> None:
+    """`python -m insitu.runtime.spawner PARENT-PID CACHE-DIR`, with the packet socket to the node on descriptor 3."""
+    parent, directory = int(sys.argv[1]), sys.argv[2]
+    process.die_with_parent(parent)
+    process.set_name("insitu-spawner")
+    process.no_new_privileges()
+    # Ctrl-C in a terminal reaches the whole group: the node ends us in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    node = socket.socket(fileno=process.NODE_FD)
+    try:
+        spawner = Spawner(node, CompiledCache(directory))
+    except (CacheError, EngineError) as why:
+        wire.send_packet(node, {"op": "fatal", "message": str(why)})
+        sys.exit(1)
+    spawner.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""A node's processes as the node sees them: one spawner, and the workers and compilers it forks.
+
+Turns sockets, process ids and exit statuses into calls on an `Events`; decides nothing.
+"""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from insitu.runtime import process, wire
+from insitu.runtime.errors import ProtocolError
+from insitu.runtime.loop import Loop, Timer
+from insitu.runtime.programs import ProgramInfo
+
+log = logging.getLogger("insitu.node")
+_STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arrive by way of the spawner
+_RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
+COMPILE_SECONDS = 900.0
+
+
+class Events(Protocol):
+    def spawner_ready(self) -> None: ...
+    def spawner_lost(self) -> None:
+        """All workers are gone or going; what was loaded is loaded no more."""
+
+    def spawner_fatal(self, message: str) -> None:
+        """It cannot work at all, and was not started again."""
+
+    def program_loaded(self, digest: str, generation: int) -> None: ...
+    def program_missing(self, digest: str) -> None:
+        """It has to be compiled first."""
+
+    def program_rejected(self, digest: str, message: str) -> None: ...
+    def program_compiled(self, digest: str, failure: str | None) -> None: ...
+    def worker_forked(self, id_: int, generation: int) -> None: ...
+    def worker_ready(self, id_: int) -> None: ...
+    def worker_answered(self, id_: int, message: Mapping[str, Any]) -> None: ...
+    def worker_gone(self, id_: int, how: str) -> None: ...
+
+
+class _Worker:
+    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "sock", "status", "timer")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.pid: int = 0
+        self.pidfd: int | None = None
+        self.status: int | None = None
+        self.eof = False
+        self.timer: Timer | None = None
+        self.cpu_ns = 0
+
+
+class Workforce:
+    def __init__(self, loop: Loop, events: Events, cache: str) -> None:
+        self._loop, self._events, self._cache = loop, events, cache
+        self._workers: dict[int, _Worker] = {}
+        self._spawner: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+        self._delay = _RESTART[0]
+        self._closing = False
+
+    def start(self) -> None:
+        """Start the spawner. `spawner_ready` or `spawner_fatal` follows."""
+        ours, theirs = wire.packet_pair()
+        with theirs:
+            # The child's descriptor must be NODE_FD, whatever number `theirs` has here.
+            self._spawner = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), self._cache],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env={key: os.environ[key] for key in ("PATH", "PYTHONPATH", "LANG", "LC_ALL") if key in os.environ},
+            )
+        ours.setblocking(False)
+        self._sock = ours
+        self._loop.watch(ours.fileno(), self._from_spawner)
+
+    @property
+    def spawner_pid(self) -> int | None:
+        return self._spawner.pid if self._spawner is not None else None
+
+    def pid(self, id_: int) -> int:
+        return self._workers[id_].pid
+
+    def pids(self) -> dict[int, int]:
+        return {id_: worker.pid for id_, worker in self._workers.items()}
+
+    # Orders.
+
+    def load(self, info: ProgramInfo) -> None:
+        self._order({"op": "load", "digest": info.digest, "name": info.name})
+
+    def compile(self, info: ProgramInfo) -> None:
+        """`program_compiled` follows, whatever becomes of the compiler."""
+        ours, theirs = wire.packet_pair()
+        ours.setblocking(False)
+        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name}
+
+        def finish(failure: str | None) -> None:
+            timer.cancel()
+            self._loop.forget(ours.fileno())
+            ours.close()
+            self._events.program_compiled(info.digest, failure)
+
+        def answered(_: int) -> None:
+            packet = wire.receive_packet(ours)
+            if packet is None:
+                return finish("the compiler died (out of memory or of its CPU time)")
+            message, _fds = packet
+            if "rejected" in message:
+                self._events.program_rejected(info.digest, message["rejected"])
+            return finish(message.get("failed"))
+
+        timer = self._loop.after(COMPILE_SECONDS, lambda: finish(f"compiling took over {COMPILE_SECONDS:.0f} s"))
+        self._loop.watch(ours.fileno(), answered)
+        with theirs:
+            self._order(order, theirs.fileno())
+
+    def fork(self, id_: int, warm: Sequence[str]) -> None:
+        """`worker_forked` and `worker_ready` follow, or `worker_gone`."""
+        ours, theirs = wire.packet_pair()
+        ours.setblocking(False)
+        self._workers[id_] = _Worker(ours)
+        self._loop.watch(ours.fileno(), lambda _: self._from_worker(id_))
+        with theirs:
+            self._order({"op": "fork", "worker": id_, "warm": list(warm)}, theirs.fileno())
+
+    def _order(self, message: dict[str, Any], *fds: int) -> None:
+        if self._sock is None:
+            return  # it is being started again, and whoever waits will ask again
+        try:
+            wire.send_packet(self._sock, message, fds)
+        except OSError as why:
+            log.error("the spawner takes no orders: %s", why)
+
+    def send(self, id_: int, message: dict[str, Any], fds: Sequence[int]) -> None:
+        """Hand a launch over. Raises OSError when the worker is gone: then the launch has not begun."""
+        wire.send_packet(self._workers[id_].sock, message, fds)
+
+    def kill(self, id_: int) -> int:
+        """End it now. Returns the CPU nanoseconds of its current launch."""
+        worker = self._workers.get(id_)
+        if worker is None or worker.pidfd is None:
+            return 0
+        spent = process.cpu_ns(worker.pid) - worker.cpu_ns
+        process.kill(worker.pidfd)
+        return max(0, spent)
+
+    def dismiss(self, id_: int) -> None:
+        """Let an idle worker go: it ends when its socket does. `worker_gone` is not told."""
+        worker = self._workers.pop(id_, None)
+        if worker is not None:
+            self._forget(worker)
+
+    # What comes back.
+
+    def _from_spawner(self, _: int) -> None:
+        assert self._sock is not None
+        while True:
+            try:
+                packet = wire.receive_packet(self._sock)
+            except BlockingIOError:
+                return
+            except ProtocolError as why:
+                log.error("the spawner speaks another language: %s", why)
+                packet = None
+            if packet is None:
+                return self._spawner_gone()
+            message, fds = packet
+            getattr(self, f"_on_{message['op']}")(message, *fds)
+            if self._sock is None:
+                return None
+
+    def _on_hello(self, _: wire.Message) -> None:
+        self._delay = _RESTART[0]
+        self._events.spawner_ready()
+
+    def _on_fatal(self, message: wire.Message) -> None:
+        self._closing = True
+        self._events.spawner_fatal(message["message"])
+
+    def _on_loaded(self, message: wire.Message) -> None:
+        self._events.program_loaded(message["digest"], message["generation"])
+
+    def _on_missing(self, message: wire.Message) -> None:
+        self._events.program_missing(message["digest"])
+
+    def _on_rejected(self, message: wire.Message) -> None:
+        self._events.program_rejected(message["digest"], message["message"])
+
+    def _on_forked(self, message: wire.Message, pidfd: int) -> None:
+        worker = self._workers.get(message["worker"])
+        if worker is None:
+            os.close(pidfd)  # dismissed in the meantime
+            return
+        worker.pid, worker.pidfd = message["pid"], pidfd
+        self._events.worker_forked(message["worker"], message["generation"])
+
+    def _on_failed(self, message: wire.Message) -> None:
+        self._lost(message["worker"], f"could not be forked: {message['message']}")
+
+    def _on_exited(self, message: wire.Message) -> None:
+        for id_, worker in self._workers.items():
+            if worker.pid == message["pid"]:
+                worker.status = message["status"]
+                if worker.eof:
+                    self._lost(id_, _how(worker.status))
+                return
+
+    def _from_worker(self, id_: int) -> None:
+        worker = self._workers[id_]
+        try:
+            packet = wire.receive_packet(worker.sock)
+        except BlockingIOError:
+            return
+        except ProtocolError as why:
+            log.error("worker %d speaks another language: %s", worker.pid, why)
+            self.kill(id_)
+            packet = None
+        if packet is None:
+            # How it died is for the spawner to tell; a word that never comes must not hold a record back.
+            worker.eof = True
+            self._loop.forget(worker.sock.fileno())
+            if worker.status is not None:
+                self._lost(id_, _how(worker.status))
+            else:
+                worker.timer = self._loop.after(_STATUS_WAIT, lambda: self._lost(id_, "ended"))
+            return
+        message, _fds = packet
+        if "ready" in message:
+            self._events.worker_ready(id_)
+        else:
+            worker.cpu_ns = message["cpu_ns"]
+            self._events.worker_answered(id_, message)
+
+    def _lost(self, id_: int, how: str) -> None:
+        worker = self._workers.pop(id_, None)
+        if worker is not None:
+            self._forget(worker)
+            self._events.worker_gone(id_, how)
+
+    def _forget(self, worker: _Worker) -> None:
+        if worker.timer is not None:
+            worker.timer.cancel()
+        self._loop.forget(worker.sock.fileno())
+        worker.sock.close()
+        if worker.pidfd is not None:
+            os.close(worker.pidfd)
+
+    def _spawner_gone(self) -> None:
+        assert self._sock is not None
+        assert self._spawner is not None
+        self._loop.forget(self._sock.fileno())
+        self._sock.close()
+        self._sock = None
+        status = self._spawner.wait()  # its socket is closed: it is dead or about to be
+        if self._closing:
+            return
+        log.error("the spawner ended (%s); it is started again in %.1f s", status, self._delay)
+        self._events.spawner_lost()
+        self._loop.after(self._delay, self.start)
+        self._delay = min(self._delay * 2, _RESTART[1])
+
+    def close(self) -> None:
+        """End every process, and wait for it."""
+        self._closing = True
+        for worker in self._workers.values():
+            if worker.pidfd is not None:
+                process.kill(worker.pidfd)
+            self._forget(worker)
+        self._workers.clear()
+        if self._sock is not None:
+            self._loop.forget(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+        if self._spawner is not None:
+            try:
+                self._spawner.wait(5)
+            except subprocess.TimeoutExpired:
+                self._spawner.kill()
+                self._spawner.wait()
+
+
+_BOOT = f"""
+import os, sys
+fd = int(sys.argv.pop(1))
+if fd != {process.NODE_FD}:
+    os.dup2(fd, {process.NODE_FD}); os.close(fd)
+os.set_inheritable({process.NODE_FD}, False)
+from insitu.runtime.spawner import main
+main()
+"""
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
