@@ -417,6 +417,7 @@ class Node:
     def spawner_ready(self) -> None:
         if self._listener is None:
             self._listen()
+        self._loading.clear()  # what an earlier spawner was asked, it took along
         self._dispatch()
 
     def spawner_lost(self) -> None:

@@ -116,13 +116,15 @@ class Spawner:
                 wire.send_packet(answer, {"failed": f"no process to compile in: {why}"})
 
     def _be_child(self, name: str, fd: int) -> socket.socket:
-        """What every child does first. Returns its own socket to the node, the only descriptor above 2 it keeps."""
+        """What every child does first. Returns its own socket to the node, its only one to anybody else."""
         process.die_with_parent(self._pid)
         process.set_name(name)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         own = os.dup2(fd, process.NODE_FD, inheritable=False)
-        os.closerange(process.NODE_FD + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        # Nothing else to close: what is open above are the engine's images of compiled programs, which it maps at every
+        # launch, by these very descriptors.
+        os.close(fd)
         return socket.socket(fileno=own)
 
     def _be_worker(self, fd: int, warm: list[str]) -> NoReturn:
