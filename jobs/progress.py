@@ -57,7 +57,7 @@ class Plain:
     def task_failed(self, failed: FailedTask) -> None:
         self._failures += 1
         if self._failures <= SHOWN_FAILURES:
-            self._say(f"  failed: {failed.lines()[0]}")
+            self._say(f"  failed: {failed.name}")  # what happened, and stderr, stand at the end
         self._step()
 
     def stage_ends(self, stage: Stage, done: int, failed: int) -> None:
