@@ -1,6 +1,7 @@
 """What tests of several rooms share: one real Swift cluster for the session, and programs to run on it."""
 
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -30,6 +31,13 @@ def cluster(test_programs: Path) -> Iterator[DevCluster]:
     """Four object servers with hooks and nodes, for the whole session. A test that stops a part starts it again."""
     with DevCluster(programs=[test_programs]) as running:
         yield running
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A temporary directory whose path is short enough for a cluster's Unix sockets, unlike some of pytest's."""
+    with tempfile.TemporaryDirectory(prefix="it-") as directory:
+        yield Path(directory).resolve()
 
 
 @pytest.fixture

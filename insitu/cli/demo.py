@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -69,8 +69,10 @@ def demo(photo: Path | None, text: str, out: Path, reads: int) -> None:
         try:
             original = (photo or shipped_photo(Path(scratch))).read_bytes()
             # The user's own cache of compiled programs: a second demo compiles nothing.
-            with DevCluster(cache=user_cache()) as cluster_:
-                say(f"a Swift cluster at {cluster_.endpoint}")
+            with ExitStack() as stack:
+                cluster_ = DevCluster(cache=user_cache())
+                stack.callback(cluster_.stop)
+                cluster_.start(progress=lambda stage: say(f"starting {stage}"))
                 plain, marked = show(cluster_, original, text, reads)
         except DevClusterError as e:
             raise click.ClickException(str(e)) from e

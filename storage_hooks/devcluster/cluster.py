@@ -81,16 +81,15 @@ class DevCluster:
         layout = self._layout
         try:
             fresh = layout.claim(made=self._temporary) and detach
-            lifeline = launch(layout, replace(self._options, fresh=fresh), progress)
+            self._lifeline = launch(layout, replace(self._options, fresh=fresh), progress)
             self._known = self.state()
+            if detach:
+                lifeline, self._lifeline = self._lifeline, None
+                lifeline.detach()
         except BaseException:
-            if self._temporary:
-                self._remove()
+            if self._lifeline is not None or self._temporary:
+                self.stop()
             raise
-        if detach:
-            lifeline.detach()
-        else:
-            self._lifeline = lifeline
         return self
 
     def stop(self) -> None:

@@ -188,7 +188,7 @@ class Supervisor:
             self._events.turn(POLL if missing else 1.0)
             missing = [path for path in missing if not accepts(path)]
             if time.monotonic() > deadline:
-                names = [p.name for p in pending] + [path.stem.replace("object", "node") for path in missing]
+                names = [p.name for p in pending] + [f"node-{path.name}" for path in missing]
                 self._start_failed(sorted(names)[0], f"does not answer after {START_PATIENCE:.0f} s")
 
     def _probe_event(self, probe: Probe, pending: set[Probe]) -> None:

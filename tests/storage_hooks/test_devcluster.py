@@ -15,7 +15,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from insitu.storage_hooks.devcluster import DevCluster, DirectoryRefused, NotRunning, StartFailed
+from insitu.storage_hooks.devcluster import DevCluster, DevClusterError, DirectoryRefused, NotRunning, StartFailed
 from insitu.storage_hooks.devcluster.errors import AlreadyRunning, OptionRefused
 
 PATIENCE = 30.0  # seconds until something that should have happened counts as not happening
@@ -183,6 +183,45 @@ def test_nothing_is_left_when_the_supervisor_is_killed() -> None:
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("how", ["end", "kill"])
+def test_nodes_end_with_everything_they_forked(short_path: Path, how: str) -> None:
+    directory = short_path / "c"
+    with DevCluster(directory, nodes=2) as running, closing(running.connection()) as connection:
+        connection.put_container("c")
+        connection.put_object("c", "o", b"counted")
+        _, body = connection.get_object("c", "o", headers={"X-Run": "cat"})
+        assert body == b"counted"
+        # Supervisor, proxy, account, container; per node an object server, the node, its spawner, workers.
+        everyone = living_under(directory)
+        assert len(everyone) >= 4 + 2 * 3 + 1
+        if how == "kill":
+            os.kill(running.pids()["supervisor"], signal.SIGKILL)
+            wait_until_dead(everyone)
+    assert [pid for pid in everyone if alive(pid)] == []
+    assert living_under(directory) == []
+
+
+def test_a_node_can_be_stopped_and_started(short_path: Path) -> None:
+    with DevCluster(short_path / "c", nodes=1) as running, closing(running.connection()) as connection:
+        connection.put_container("c")
+        connection.put_object("c", "o", b"counted")
+        before = running.nodes[0].daemon_pid
+        assert before is not None
+        running.stop_node(0)
+        running.stop_node(0)
+        assert running.nodes[0].daemon_pid is None
+        assert not alive(before)
+        assert running.dead() == ["node-1"]
+        assert connection.get_object("c", "o")[1] == b"counted", "the object server lives on"
+        running.start_node(0)
+        running.start_node(0)
+        assert running.dead() == []
+        assert running.nodes[0].daemon_pid != before
+        assert connection.get_object("c", "o", headers={"X-Run": "cat"})[1] == b"counted"
+        with pytest.raises(DevClusterError, match="cannot do"):
+            running.stop_node(1)
+
+
 def test_a_dead_server_is_named(tmp_path: Path) -> None:
     with plain() as running:
         victim = running.pids()["container"]
@@ -205,11 +244,11 @@ time.sleep(600)
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that starts a cluster, with its temporary directories under `tmp_path`."""
+def owner(short_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that starts a cluster, with its temporary directories under `short_path`."""
     process = subprocess.Popen(
         [sys.executable, "-c", OWNER],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(short_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -217,7 +256,7 @@ def owner(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     with process:
         yield process
         process.kill()
-    wait_until_dead(living_under(tmp_path))
+    wait_until_dead(living_under(short_path))
 
 
 def gone(path: Path) -> None:
@@ -229,31 +268,31 @@ def gone(path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_its_owner_dies(
-    owner: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
+    owner: "subprocess.Popen[str]", short_path: Path, number: signal.Signals
 ) -> None:
     assert owner.stdout is not None
     words = next(line for line in owner.stdout if line.startswith("up")).split()
-    assert Path(words[1]).parent == tmp_path
-    assert len(living_under(tmp_path)) == len(words) - 2
+    assert Path(words[1]).parent == short_path
+    assert len(living_under(short_path)) == len(words) - 2
     owner.send_signal(number)
     wait_until_dead([int(word) for word in words[2:]])
-    gone(tmp_path)
+    gone(short_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_when_the_start_is_broken_off(
-    owner: "subprocess.Popen[str]", tmp_path: Path, number: signal.Signals
+    owner: "subprocess.Popen[str]", short_path: Path, number: signal.Signals
 ) -> None:
     assert owner.stdout is not None
     assert "Swift" in next(line for line in owner.stdout if "Swift" in line)  # servers are being forked right now
     owner.send_signal(number)
     assert owner.wait(PATIENCE) == -number if number == signal.SIGTERM else owner.wait(PATIENCE) != 0
-    wait_until_dead(living_under(tmp_path))
-    gone(tmp_path)
+    wait_until_dead(living_under(short_path))
+    gone(short_path)
 
 
-def test_a_named_directory_keeps_its_data(tmp_path: Path) -> None:
-    directory = tmp_path / "kept"
+def test_a_named_directory_keeps_its_data(short_path: Path) -> None:
+    directory = short_path / "kept"
     with plain(directory) as first, closing(first.connection()) as connection:
         key = first.key
         connection.put_container("c")
@@ -269,8 +308,8 @@ def test_a_named_directory_keeps_its_data(tmp_path: Path) -> None:
         assert connection.get_object("c", "o")[1] == b"kept"
 
 
-def test_a_server_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: Path) -> None:
-    directory = tmp_path / "broken"
+def test_a_server_that_cannot_start_is_named_with_the_end_of_its_log(short_path: Path) -> None:
+    directory = short_path / "broken"
     with plain(directory):
         pass
     identity = json.loads((directory / "identity.json").read_text())
@@ -281,16 +320,16 @@ def test_a_server_that_cannot_start_is_named_with_the_end_of_its_log(tmp_path: P
     assert living_under(directory) == []
 
 
-def test_directories_of_others_are_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis").write_text("years of work")
+def test_directories_of_others_are_left_alone(short_path: Path) -> None:
+    (short_path / "mine").mkdir()
+    (short_path / "mine" / "thesis").write_text("years of work")
     with pytest.raises(DirectoryRefused, match="not empty and not a cluster's"):
-        plain(tmp_path / "mine").start()
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis"]
+        plain(short_path / "mine").start()
+    assert [path.name for path in (short_path / "mine").iterdir()] == ["thesis"]
     with pytest.raises(DirectoryRefused, match="not a directory"):
-        plain(tmp_path / "mine" / "thesis").start()
+        plain(short_path / "mine" / "thesis").start()
     with pytest.raises(DirectoryRefused, match="too long"):
-        plain(tmp_path / ("x" * 100)).start()
+        plain(short_path / ("x" * 100)).start()
 
 
 def test_options_without_sense_are_refused(tmp_path: Path) -> None:

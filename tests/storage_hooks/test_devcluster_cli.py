@@ -26,14 +26,12 @@ class Command(Protocol):
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
+def home(short_path: Path) -> Iterator[Path]:
     """A state directory of its own; nothing lives in it afterwards."""
-    state = tmp_path / "state"
-    state.mkdir()
-    yield state
-    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
+    yield short_path
+    environment = {**os.environ, "XDG_STATE_HOME": str(short_path)}
     subprocess.run([sys.executable, "-m", "insitu", "cluster", "down"], env=environment, capture_output=True)
-    assert list(state.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 @pytest.fixture
