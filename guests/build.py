@@ -1,6 +1,7 @@
 """Builds the shipped guests: `python guests/build.py --help`.
 
-Only the door: it makes the checkout importable, whatever folder it was started from, and hands over to guests/command.py.
+Only the door: it makes the checkout importable, whatever folder it was started from, and hands over to
+guests/command.py.
 """
 
 import sys

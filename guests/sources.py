@@ -1,8 +1,8 @@
 """Third-party C sources, the font and the photograph: pinned distributions from PyPI, checked before any use.
 
-They are fetched by pip, so that the machine's own pip configuration (index, proxy, certificates, cache) holds. pip has no
-command that only downloads a source distribution: it always asks the build backend for metadata, which would install and
-run that backend. So pip is shown backends of our own, a few lines each, that answer with the PKG-INFO that the
+They are fetched by pip, so that the machine's own pip configuration (index, proxy, certificates, cache) holds. pip has
+no command that only downloads a source distribution: it always asks the build backend for metadata, which would install
+and run that backend. So pip is shown backends of our own, a few lines each, that answer with the PKG-INFO that the
 distribution carries. pip compares the digest before it unpacks; the file that it leaves is compared once more here.
 """
 
@@ -144,8 +144,8 @@ def extract(archive: Path, patterns: Sequence[str], into: Path) -> None:
     """Extracts the files that match any of `patterns` (fnmatch, below the archive's top folder for source
     distributions) to the same paths in `into`, and nothing else.
 
-    Raises SourceError for an archive that is damaged, for a pattern that matches nothing, and for a member that is not a
-    plain file below the archive's root.
+    Raises SourceError for an archive that is damaged, for a pattern that matches nothing, and for a member that is not
+    a plain file below the archive's root.
     """
     unmatched = set(patterns)
     try:

@@ -10,7 +10,8 @@
 #include "io.h"
 
 #define KEY_LIMIT ((size_t)1 << 20) /* the longest key, in bytes */
-#define BLOCK_SIZE KEY_LIMIT
+/* With its header and malloc()'s own, just below a power of two: malloc() here rounds up to one. */
+#define BLOCK_SIZE (2 * KEY_LIMIT - 64)
 
 typedef struct {
     uint64_t tag; /* the key's hash; while sorting, its first eight bytes as a number */

@@ -12,7 +12,9 @@
 
 #include "jpeglib.h"
 #include "jerror.h"
+#include "jmemsys.h"
 
+#include "../common/memory.h"
 #include "watermark.h"
 
 static _Noreturn void fail(j_common_ptr picture) {
@@ -179,7 +181,7 @@ static int orientation_of(j_decompress_ptr d) {
     return 1;
 }
 
-void mark_jpeg(const Style *style, const uint8_t *data, size_t size, uint8_t **result, size_t *result_size) {
+const Piece *mark_jpeg(const Style *style, const uint8_t *data, size_t size) {
     struct jpeg_decompress_struct d;
     struct jpeg_compress_struct c;
     struct jpeg_error_mgr errors;
@@ -218,14 +220,56 @@ void mark_jpeg(const Style *style, const uint8_t *data, size_t size, uint8_t **r
         const UINT16 *after = style->quality ? c.quant_tbl_ptrs[c.comp_info[i].quant_tbl_no]->quantval : before[i];
         mark_component(&d, blocks[i], i, &mark, paint, before[i], after);
     }
-    uint8_t *file = NULL;
-    unsigned long file_size = 0;
+    /* The result is about as large as the source; if it is larger, the library takes more. */
+    unsigned long file_size = size + size / 16 + PAGE_SIZE;
+    uint8_t *file = take_memory(file_size);
+    if (!file) die(2, "not enough memory for this JPEG picture");
     jpeg_mem_dest(&c, &file, &file_size);
     jpeg_write_coefficients(&c, blocks);
     copy_markers(&d, &c);
     jpeg_finish_compress(&c);
-    *result = file;
-    *result_size = file_size;
+    static Piece whole;
+    whole = (Piece){NULL, file, file_size};
+    return &whole;
+}
+
+/* The library's system-dependent part, in place of its jmemnobs.c: coefficients come straight from WebAssembly. */
+void *jpeg_get_small(j_common_ptr picture, size_t size) {
+    (void)picture;
+    return malloc(size);
+}
+
+void jpeg_free_small(j_common_ptr picture, void *memory, size_t size) {
+    (void)picture, (void)size;
+    free(memory);
+}
+
+void *jpeg_get_large(j_common_ptr picture, size_t size) {
+    (void)picture;
+    return take_memory(size);
+}
+
+void jpeg_free_large(j_common_ptr picture, void *memory, size_t size) {
+    (void)picture, (void)memory, (void)size;
+}
+
+size_t jpeg_mem_available(j_common_ptr picture, size_t least_bytes, size_t most_bytes, size_t already) {
+    (void)picture, (void)least_bytes, (void)already;
+    return most_bytes;
+}
+
+void jpeg_open_backing_store(j_common_ptr picture, backing_store_ptr store, long size) {
+    (void)store, (void)size;
+    ERREXIT(picture, JERR_NO_BACKING_STORE);
+}
+
+long jpeg_mem_init(j_common_ptr picture) {
+    (void)picture;
+    return 0;
+}
+
+void jpeg_mem_term(j_common_ptr picture) {
+    (void)picture;
 }
 
 /* The library is built for 8 bits a sample only; mark_jpeg() refuses others before it could come to this. */

@@ -4,15 +4,15 @@
  * Grey stays grey, alpha stays, 16 bits stay 16 bits. Rows of less than 8 bits become 8; palettes become true colours,
  * as the blended ones are in no palette; a transparent colour becomes an alpha channel. The result is not interlaced.
  */
-#include <limits.h>
-
 #include "spng.h"
 
+#include "../common/memory.h"
 #include "watermark.h"
 
-/* zlib's middle ground: higher levels cost the guest far more time than they save bytes of a photo (see README.md). */
+/* zlib's middle ground, and the two filters that suit photos: on 12 megapixels, level 6 takes twice the time for 4 %
+ * less, and all the filters take a tenth more for nothing (see README.md). */
 #define COMPRESSION_LEVEL 4
-#define FILTERS SPNG_FILTER_CHOICE_SUB | SPNG_FILTER_CHOICE_UP | SPNG_FILTER_CHOICE_AVG | SPNG_FILTER_CHOICE_PAETH
+#define FILTERS SPNG_FILTER_CHOICE_SUB | SPNG_FILTER_CHOICE_PAETH
 
 static void check(int error, const char *doing) {
     if (!error) return;
@@ -113,16 +113,65 @@ static void blend_row(const Mark *mark, const float *ink, uint8_t *row, int y, c
     }
 }
 
-void mark_png(const Style *style, const uint8_t *data, size_t size, uint8_t **result, size_t *result_size) {
+static uint32_t big_endian(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* Dies on absurd dimensions, and when the file ends before its end mark, which the decoder does not mind. */
+static void check_whole(const uint8_t *data, size_t size) {
+    size_t at = 8;
+    if (size >= 24 && !memcmp(data + 12, "IHDR", 4)) check_dimensions(big_endian(data + 16), big_endian(data + 20));
+    while (size - at >= 12) {
+        uint32_t length = big_endian(data + at);
+        for (int i = 4; i < 8; i++)
+            if ((data[at + i] | 0x20) < 'a' || (data[at + i] | 0x20) > 'z')
+                die(2, "cannot read the PNG picture: the chunk at byte ", decimal(at).digits, " has no valid type");
+        if (length > size - at - 12) break;
+        if (!memcmp(data + at + 4, "IEND", 4)) return;
+        at += 12 + (size_t)length;
+    }
+    die(2, "the PNG picture is truncated");
+}
+
+static struct {
+    Piece *first, *last;
+    uint8_t *room; /* of the last piece */
+} file;
+
+#define PIECE_SIZE ((size_t)1 << 20)
+
+/* The encoder's output, into pieces of 1 MiB. */
+static int append(spng_ctx *context, void *user, void *data, size_t size) {
+    (void)context, (void)user;
+    for (const uint8_t *at = data; size;) {
+        if (!file.last || file.last->size == PIECE_SIZE) {
+            Piece *piece = calloc(1, sizeof *piece);
+            file.room = take_memory(PIECE_SIZE);
+            if (!piece || !file.room) return SPNG_EMEM;
+            piece->data = file.room;
+            if (file.last) file.last->next = piece;
+            else file.first = piece;
+            file.last = piece;
+        }
+        size_t part = PIECE_SIZE - file.last->size;
+        if (part > size) part = size;
+        memcpy(file.room + file.last->size, at, part);
+        file.last->size += part;
+        at += part;
+        size -= part;
+    }
+    return 0;
+}
+
+const Piece *mark_png(const Style *style, const uint8_t *data, size_t size) {
+    check_whole(data, size);
     spng_ctx *from = spng_ctx_new(0), *to = spng_ctx_new(SPNG_CTX_ENCODER);
     if (!from || !to) check(SPNG_EMEM, "");
     struct spng_ihdr header;
     check(spng_set_png_buffer(from, data, size), "cannot read");
     /* Chunks that are kept aside may be compressed: a small file must not become a large one in memory. */
     check(spng_set_chunk_limits(from, 16 << 20, 48 << 20), "cannot read");
-    check(spng_set_image_limits(from, INT_MAX, INT_MAX), "cannot read"); /* check_dimensions() has the better message */
     check(spng_get_ihdr(from, &header), "cannot read");
-    check_dimensions(header.width, header.height);
     struct spng_trns transparency;
     struct spng_exif exif;
     Plan plan = plan_for(&header, !spng_get_trns(from, &transparency));
@@ -131,7 +180,7 @@ void mark_png(const Style *style, const uint8_t *data, size_t size, uint8_t **re
     float ink[3] = {(float)style->red / 255, (float)style->green / 255, (float)style->blue / 255};
     if (plan.channels < 3) ink[0] = 0.299f * ink[0] + 0.587f * ink[1] + 0.114f * ink[2];
 
-    check(spng_set_option(to, SPNG_ENCODE_TO_BUFFER, 1), "cannot write");
+    check(spng_set_png_stream(to, append, NULL), "cannot write");
     check(spng_set_option(to, SPNG_IMG_COMPRESSION_LEVEL, COMPRESSION_LEVEL), "cannot write");
     check(spng_set_option(to, SPNG_FILTER_CHOICE, FILTERS), "cannot write");
     check(spng_set_ihdr(to, &plan.header), "cannot write");
@@ -141,7 +190,7 @@ void mark_png(const Style *style, const uint8_t *data, size_t size, uint8_t **re
     int interlaced = header.interlace_method != SPNG_INTERLACE_NONE;
     size_t row_size = (size_t)header.width * plan.channels * (plan.header.bit_depth / 8);
     size_t held = interlaced ? row_size * header.height : row_size;
-    uint8_t *pixels = malloc(held);
+    uint8_t *pixels = take_memory(held);
     if (!pixels) check(SPNG_EMEM, "");
     check(spng_decode_image(from, interlaced ? pixels : NULL, interlaced ? held : 0, plan.format,
                             SPNG_DECODE_TRNS | (interlaced ? 0 : SPNG_DECODE_PROGRESSIVE)), "cannot read");
@@ -155,8 +204,6 @@ void mark_png(const Style *style, const uint8_t *data, size_t size, uint8_t **re
         int error = spng_encode_row(to, row, row_size);
         if (error != SPNG_EOI) check(error, "cannot write");
     }
-    check(spng_decode_chunks(from), "cannot read"); /* up to the end mark: a file without it is truncated */
-    int error;
-    *result = spng_get_png_buffer(to, result_size, &error);
-    check(error, "cannot write");
+    check(spng_decode_chunks(from), "cannot read"); /* to the end: what follows the pixels may be damaged, too */
+    return file.first;
 }

@@ -3,6 +3,7 @@
  * Nothing is written before the whole result is in memory: a picture that turns out damaged gives an error and not one
  * byte of output.
  */
+#include "../common/memory.h"
 #include "watermark.h"
 
 const char *const program_name = "watermark";
@@ -110,30 +111,18 @@ static Style parse_arguments(int argc, char **argv) {
     return style;
 }
 
-static uint8_t *read_input(size_t *size) {
-    size_t capacity = 4 << 20, used = 0;
-    uint8_t *data = malloc(capacity);
-    for (;;) {
-        if (!data) die(2, "not enough memory for an input of more than ", decimal(used).digits, " bytes");
-        size_t got = read_some(data + used, capacity - used);
-        if (!got) break;
-        used += got;
-        if (used == capacity) data = realloc(data, capacity += capacity / 2);
-    }
-    *size = used;
-    return data;
-}
-
 int main(int argc, char **argv) {
     static const uint8_t png[8] = {137, 'P', 'N', 'G', '\r', '\n', 26, '\n'};
     Style style = parse_arguments(argc, argv);
     make_mark(&style, 1000, 1000, 1); /* dies now, before the input is read, if the text cannot be drawn */
-    size_t size, result_size;
-    uint8_t *data = read_input(&size), *result;
+    size_t size;
+    const uint8_t *data = read_input(&size);
+    const Piece *piece = NULL;
     if (!size) die(2, "the input is empty");
-    if (size >= 3 && data[0] == 0xff && data[1] == 0xd8 && data[2] == 0xff) mark_jpeg(&style, data, size, &result, &result_size);
-    else if (size >= 8 && !memcmp(data, png, 8)) mark_png(&style, data, size, &result, &result_size);
+    if (size >= 3 && data[0] == 0xff && data[1] == 0xd8 && data[2] == 0xff) piece = mark_jpeg(&style, data, size);
+    else if (size >= 8 && !memcmp(data, png, 8)) piece = mark_png(&style, data, size);
     else die(2, "the input is neither a JPEG nor a PNG picture");
-    if (write_all(1, result, result_size)) die(1, "cannot write standard output: ", strerror(errno));
+    for (; piece; piece = piece->next)
+        if (write_all(1, piece->data, piece->size)) die(1, "cannot write standard output: ", strerror(errno));
     return 0;
 }

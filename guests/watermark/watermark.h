@@ -43,8 +43,15 @@ int exif_orientation(const uint8_t *tiff, size_t size);
 /* Dies unless the dimensions are within the limits above. To be called before memory is taken for the picture. */
 void check_dimensions(uint64_t width, uint64_t height);
 
+/* A finished file, in pieces, so that it can grow without being moved. */
+typedef struct Piece {
+    struct Piece *next;
+    const uint8_t *data;
+    size_t size;
+} Piece;
+
 /* The whole marked picture as a file; dies when `data` is not one whole valid file of that format. */
-void mark_jpeg(const Style *style, const uint8_t *data, size_t size, uint8_t **result, size_t *result_size);
-void mark_png(const Style *style, const uint8_t *data, size_t size, uint8_t **result, size_t *result_size);
+const Piece *mark_jpeg(const Style *style, const uint8_t *data, size_t size);
+const Piece *mark_png(const Style *style, const uint8_t *data, size_t size);
 
 #endif

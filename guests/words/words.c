@@ -8,9 +8,9 @@
 
 const char *const program_name = "words";
 
-/* Together about 64 MiB: 32 bytes for each slot, and the blocks that hold the words. */
+/* Together about 64 MiB: 24 bytes for each slot, and the blocks of 2 MiB that hold the words. */
 #define SLOT_BOUND ((size_t)1 << 20)
-#define BLOCK_BOUND 32
+#define BLOCK_BOUND 16
 
 static const uint8_t is_space[256] = {[' '] = 1, ['\t'] = 1, ['\n'] = 1, ['\v'] = 1, ['\f'] = 1, ['\r'] = 1};
 static Counts counts;

@@ -22,13 +22,17 @@ class Run:
         return self.out
 
     def refusal(self, program: str) -> str:
-        """The one line of a run that refused its input: exit code 2 and not a byte of output."""
+        """The one line of a run that refused its input: exit code 2 and not a byte of output.
+
+        The command may add a line of its own, about memory that was nearly used up.
+        """
         assert self.code == 2, self
         assert self.out == b""
         assert self.err.endswith("\n")
-        assert self.err.count("\n") == 1
-        assert self.err.startswith(f"{program}: ")
-        return self.err.removeprefix(f"{program}: ").removesuffix("\n")
+        lines = [line for line in self.err.splitlines() if not line.startswith("insitu: ")]
+        assert len(lines) == 1, self
+        assert lines[0].startswith(f"{program}: "), self
+        return lines[0].removeprefix(f"{program}: ")
 
 
 Runner = Callable[..., Run]
