@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -78,10 +78,13 @@ def demo(photo: Path | None, text: str, out: Path, reads: int) -> None:
             raise click.ClickException(str(e)) from e
         except (HTTPException, NodeError, OSError) as e:
             raise click.ClickException(f"{type(e).__name__}: {e}") from e
-    say("everything that was started has ended")
+    say("everything that was started has ended\n")
     check(original, plain, marked)
-    suffix = Path(photo).suffix if photo else ".jpg"
-    files = save(out, {f"photo{suffix}": plain[0].body, f"photo-watermarked{suffix}": marked[0].body})
+    suffix = photo.suffix if photo else ".jpg"
+    try:
+        files = save(out, {f"photo{suffix}": plain[0].body, f"photo-watermarked{suffix}": marked[0].body})
+    except OSError as e:
+        raise click.ClickException(f"--out {out}: {e.strerror or e}") from e
     report(plain, marked)
     click.echo(f"\nsee {files[0]} and {files[1]}    ({time.monotonic() - begun:.1f} s in all)")
 
@@ -123,11 +126,16 @@ def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[
     """
     if PROGRAM not in [info.name for info in NodeClient(str(cluster_.nodes[0].socket)).programs()]:
         raise click.ClickException(f"the program {PROGRAM} is not built; in a checkout: make guests")
+    from swiftclient import ClientException
+
     say(f"uploading {len(original):,} bytes as {CONTAINER}/{OBJECT}, in three replicas")
     with closing(cluster_.connection()) as connection:
-        storage_url, token = connection.get_auth()
-        connection.put_container(CONTAINER)
-        connection.put_object(CONTAINER, OBJECT, original, content_type=media_type(original))
+        try:
+            storage_url, token = connection.get_auth()
+            connection.put_container(CONTAINER)
+            connection.put_object(CONTAINER, OBJECT, original, content_type=media_type(original))
+        except ClientException as e:
+            raise click.ClickException(f"the upload failed: {e}") from e
 
     url = urlsplit(f"{storage_url}/{CONTAINER}/{OBJECT}")
     run = format_run(PROGRAM, ["--text", text])
@@ -220,39 +228,52 @@ def report(plain: Sequence[Read], marked: Sequence[Read]) -> None:
     for one in marked:
         (again if one.node in seen else first).append(one)
         seen.add(one.node)
-    columns = ["read", "ran on", "launch", "first byte", "whole read", "guest CPU", "read on the node", "left the node"]
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
-    for column in table.columns[2:]:
-        column.justify = "right"
-    table.add_row(*row("plain, first", plain[:1]))
-    table.add_row(*row(f"plain, median of {len(plain) - 1}", plain[1:]))
-    for one in first:
-        table.add_row(*row("watermark, the node's first", [one]))
-    table.add_row(*row(f"watermark, median of {len(again)}", again))
+    table = Table("", box=SIMPLE_HEAD, pad_edge=False)
+    groups = [
+        ("plain, first", plain[:1]),
+        (f"plain, median of {len(plain) - 1}", plain[1:]),
+        ("watermark, first on a node" + (f" (median of {len(first)})" if len(first) > 1 else ""), first),
+        (f"watermark, median of {len(again)}", again),
+    ]
+    for title, _ in groups:
+        table.add_column(title, justify="right")
+    for name, cell in ROWS:
+        table.add_row(name, *(cell(reads) for _, reads in groups))
     console = Console()
     # Into a file or a pipe it is not folded to a terminal's width.
-    (console if console.is_terminal else Console(width=140)).print(table)
+    (console if console.is_terminal else Console(width=120)).print(table)
 
 
-def row(name: str, reads: Sequence[Read]) -> list[str]:
-    records = [one.record for one in reads if one.record is not None]
-    places = sorted({one.where.replace("; replica=", ", replica ") for one in reads if one.where})
+def records(reads: Sequence[Read]) -> list[Record]:
+    return [one.record for one in reads if one.record is not None]
 
-    times = [median_ms([one.first_byte for one in reads]), median_ms([one.whole for one in reads])]
-    if not records:
-        size = f"{len(reads[0].body):,} B"
-        return [name, "", "", *times, "", size, size]
-    return [
-        name,
-        "\n".join(places),
-        median_ms([record.launch_us / 1e6 for record in records]),
-        *times,
-        median_ms([record.outcome.usage.cpu_us / 1e6 for record in records]),
-        f"{records[0].outcome.usage.bytes_in:,} B",
-        f"{records[0].outcome.usage.bytes_out:,} B",
-    ]
+
+def places(reads: Sequence[Read]) -> str:
+    return "\n".join(sorted({one.where.replace("; replica=", ", replica ") for one in reads if one.where}))
 
 
 def median_ms(seconds: Sequence[float]) -> str:
+    if not seconds:
+        return ""
     value = statistics.median(seconds) * 1e3
     return f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
+
+
+# What the program used is the node's own record of it; a plain read sends on all that it reads.
+ROWS: Final[tuple[tuple[str, Callable[[Sequence[Read]], str]], ...]] = (
+    ("ran on", places),
+    ("launch", lambda reads: median_ms([record.launch_us / 1e6 for record in records(reads)])),
+    ("first byte", lambda reads: median_ms([one.first_byte for one in reads])),
+    ("whole read", lambda reads: median_ms([one.whole for one in reads])),
+    ("guest CPU", lambda reads: median_ms([record.outcome.usage.cpu_us / 1e6 for record in records(reads)])),
+    ("bytes read on the node", lambda reads: f"{max(bytes_in(one) for one in reads):,}"),
+    ("bytes that left it", lambda reads: f"{max(bytes_out(one) for one in reads):,}"),
+)
+
+
+def bytes_in(one: Read) -> int:
+    return len(one.body) if one.record is None else one.record.outcome.usage.bytes_in
+
+
+def bytes_out(one: Read) -> int:
+    return len(one.body) if one.record is None else one.record.outcome.usage.bytes_out
