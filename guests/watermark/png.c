@@ -16,7 +16,7 @@
 
 static void check(int error, const char *doing) {
     if (!error) return;
-    if (error == SPNG_EMEM) die(2, "not enough memory for this PNG picture");
+    if (error == SPNG_EMEM || error == SPNG_EZLIB_INIT) die(2, "not enough memory for this PNG picture");
     if (error == SPNG_EOF || error == SPNG_IO_EOF || error == SPNG_EIDAT_TOO_SHORT) die(2, "the PNG picture is truncated");
     die(2, doing, " the PNG picture: ", spng_strerror(error));
 }
@@ -147,7 +147,7 @@ static int append(spng_ctx *context, void *user, void *data, size_t size) {
         if (!file.last || file.last->size == PIECE_SIZE) {
             Piece *piece = calloc(1, sizeof *piece);
             file.room = take_memory(PIECE_SIZE);
-            if (!piece || !file.room) return SPNG_EMEM;
+            if (!piece || !file.room) check(SPNG_EMEM, "");
             piece->data = file.room;
             if (file.last) file.last->next = piece;
             else file.first = piece;
