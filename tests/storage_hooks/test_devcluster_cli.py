@@ -146,6 +146,8 @@ def test_ctrl_c_during_up_leaves_nothing(home: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "insitu", "cluster", "up", "--nodes", "1"],
         env={**os.environ, "XDG_STATE_HOME": str(home)},
+        # A shell that started the tests in the background has told them, and so their children, to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
