@@ -19,7 +19,7 @@ from insitu.jobs.failure import Failure
 from insitu.jobs.plan import ObjectRef, Pipeline, Stage, Task
 from insitu.jobs.report import FailedTask, Report
 from insitu.jobs.shuffle import MEMORY, Shuffle
-from insitu.jobs.spec import JobSpec
+from insitu.jobs.spec import JobSpec, Temporary
 from insitu.jobs.store import Store
 from insitu.jobs.tasks import Work
 
@@ -114,13 +114,18 @@ class Job:
             finally:
                 executor.stop(GRACE)
         finally:
-            self._clean()
-            if work is not None:
-                work.close()
-            if shuffle is not None:
-                shuffle.close()
+            try:
+                self._clean()
+            finally:
+                if work is not None:
+                    work.close()
+                if shuffle is not None:
+                    shuffle.close()
+                self.report.seconds = time.monotonic() - begun
+        # Not after a cancel: attempts may still be reading then, and to close what another thread reads from waits for
+        # its bytes. Such a thread closes its own once it sees that it is not wanted, or ends with the process.
+        if self.report.verdict != "cancelled":
             self._store.close()
-            self.report.seconds = time.monotonic() - begun
         return self.report
 
     def _loop(self, schedule: machine.Machine, executor: Executor) -> None:
@@ -173,6 +178,9 @@ class Job:
             case machine.Abort() | machine.Finish():
                 pass  # run() stops the executor as soon as there is a verdict
 
+    def _uses_our_container(self, pipeline: Pipeline) -> bool:
+        return bool(pipeline.partitions) and self._spec.temporary == Temporary()
+
     def _clean(self) -> None:
         if self._placed:
             self._observer.cleans(len(self._placed))
@@ -182,7 +190,8 @@ class Job:
             while left:
                 self._store.delete(left[0].container, left[0].name)
                 left.pop(0)
-            if self._made_temporary_container:
+            # Jobs share this one, and the last to end removes it; an empty container of the user's own is left alone.
+            if self._made_temporary_container or (self._pipeline and self._uses_our_container(self._pipeline)):
                 self._store.remove_if_empty(self._spec.temporary.container)
         except StorageUnusable:
             pass  # what could not be removed is in the report, with the command that removes it

@@ -6,7 +6,8 @@ and owes an answer for each. Answers carry no bytes: what an attempt produced st
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,10 +54,22 @@ class Executor(Protocol):
         ...
 
 
-class Worker(Protocol):
-    """Does one attempt, and calls `check` wherever it has waited for bytes: that raises when they are not wanted."""
+class Wanted(Protocol):
+    """What an attempt is told about itself. Both raise `Stopped` once it is no longer wanted."""
 
-    def __call__(self, task: Task, check: Callable[[], None]) -> Result: ...
+    def check(self) -> None:
+        """To be called wherever bytes were waited for."""
+        ...
+
+    def storing(self) -> AbstractContextManager[None]:
+        """To be held while something is stored: `Executor.stop` waits for that, and for nothing else."""
+        ...
+
+
+class Worker(Protocol):
+    """Does one attempt."""
+
+    def __call__(self, task: Task, wanted: Wanted) -> Result: ...
 
 
 class ThreadExecutor:
@@ -69,7 +82,7 @@ class ThreadExecutor:
         self._stopped = threading.Event()
         # Daemons: a read that nobody can interrupt must not keep a cancelled job from ending.
         self._threads = [threading.Thread(target=self._run, name=f"job-{n}", daemon=True) for n in range(threads)]
-        self._writing = 0
+        self._storing = 0
         self._quiet = threading.Condition()
         for thread in self._threads:
             thread.start()
@@ -88,31 +101,22 @@ class ThreadExecutor:
         self._answers.put(None)
 
     def stop(self, grace: float) -> bool:
-        self._stopped.set()
+        with self._quiet:
+            self._stopped.set()
         for _ in self._threads:
             self._todo.put(None)
         with self._quiet:
-            return self._quiet.wait_for(lambda: self._writing == 0, grace)
+            return self._quiet.wait_for(lambda: self._storing == 0, grace)
 
     def _run(self) -> None:
         while (item := self._todo.get()) is not None:
-            task, attempt = item
-            # Only what stores objects must be over before temporaries are removed; reads may be left to their end.
-            writes = task.target is not None
-            with self._quiet:
-                if self._stopped.is_set():
-                    return
-                self._writing += writes
-            try:
-                self._answers.put(self._attempt(task, attempt))
-            finally:
-                with self._quiet:
-                    self._writing -= writes
-                    self._quiet.notify_all()
+            if self._stopped.is_set():
+                return
+            self._answers.put(self._attempt(*item))
 
     def _attempt(self, task: Task, attempt: int) -> Answer:
         try:
-            return Answer(task, attempt, result=self._work(task, self._check))
+            return Answer(task, attempt, result=self._work(task, self))
         except AttemptFailed as why:
             return Answer(task, attempt, failure=why.failure)
         except JobError as why:
@@ -122,6 +126,18 @@ class ThreadExecutor:
         except Exception as bug:  # noqa: BLE001 - a thread must answer; the engine raises it again
             return Answer(task, attempt, bug=bug)
 
-    def _check(self) -> None:
+    def check(self) -> None:
         if self._stopped.is_set():
             raise Stopped
+
+    @contextmanager
+    def storing(self) -> Iterator[None]:
+        with self._quiet:
+            self.check()
+            self._storing += 1
+        try:
+            yield
+        finally:
+            with self._quiet:
+                self._storing -= 1
+                self._quiet.notify_all()

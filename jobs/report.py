@@ -57,7 +57,10 @@ class FailedTask:
 
 @dataclass(slots=True)
 class Report:
-    """Grows with the job. Sizes in bytes, times in seconds; `launches` counts by (program, digest), failed ones too."""
+    """Grows with the job. Sizes in bytes, times in seconds; `launches` counts by (program, digest), failed ones too.
+
+    `nodes` counts launches by the node that said it ran them.
+    """
 
     job_id: str
     name: str
@@ -70,6 +73,7 @@ class Report:
     seconds: float = 0.0
     verdict: Verdict | None = None
     launches: Counter[tuple[str, str]] = field(default_factory=Counter)
+    nodes: Counter[str] = field(default_factory=Counter)
     failures: list[FailedTask] = field(default_factory=list)
     results: list[tuple[ObjectRef, int]] = field(default_factory=list)
     leftovers: list[ObjectRef] = field(default_factory=list)
@@ -91,6 +95,8 @@ class Report:
     def _launched(self, launched: Launched | None) -> None:
         if launched is not None:
             self.launches[(launched.program, launched.digest)] += 1
+            if node := launched.where.partition(";")[0].strip():
+                self.nodes[node] += 1
 
     @property
     def exit_code(self) -> int:
@@ -110,7 +116,8 @@ class Report:
             for (program, digest), count in sorted(self.launches.items())
         ]
         retried = f"; {self.retries} attempts repeated" if self.retries else ""
-        lines.append(f"  launches  {', '.join(programs) or 'none'}{retried}")
+        where = f", on {len(self.nodes)} node{'s' * (len(self.nodes) != 1)}" if self.nodes else ""
+        lines.append(f"  launches  {', '.join(programs) or 'none'}{where}{retried}")
         if self.results:
             total = sum(length for _, length in self.results)
             lines.append(f"  results   {_results(self.results)}, {size(total)}")
@@ -155,6 +162,7 @@ class Report:
                 {"program": program, "digest": digest or None, "count": count}
                 for (program, digest), count in sorted(self.launches.items())
             ],
+            "nodes": dict(sorted(self.nodes.items())),
             "retries": self.retries,
             "results": [{"container": r.container, "name": r.name, "bytes": length} for r, length in self.results],
             "failures": [failed.as_json() for failed in self.failures],

@@ -13,11 +13,10 @@ failed upload does not run the program again.
 import hashlib
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from insitu.jobs.errors import SpoolError
-from insitu.jobs.execute import Result
+from insitu.jobs.execute import Result, Wanted
 from insitu.jobs.failure import AttemptFailed, Failure
 from insitu.jobs.plan import Task
 from insitu.jobs.shuffle import MAX_PARTITION, Shuffle, Stored
@@ -26,8 +25,6 @@ from insitu.runtime.grammar import parse_run
 
 TEMPORARY_SECONDS = 7 * 24 * 3600
 """After this a temporary object that a killed job left behind is gone without anybody's doing (X-Delete-After)."""
-
-Check = Callable[[], None]
 
 
 class Work:
@@ -40,16 +37,16 @@ class Work:
         self._results: dict[int, Stored] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, task: Task, check: Check) -> Result:
+    def __call__(self, task: Task, wanted: Wanted) -> Result:
         match task.stage:
             case "map":
-                return self._map(task, check) if task.target is None else self._map_and_store(task, check)
+                return self._map(task, wanted) if task.target is None else self._map_and_store(task, wanted)
             case "place":
-                return self._place(task, check)
+                return self._place(task, wanted)
             case "reduce":
-                return self._reduce(task, check)
+                return self._reduce(task, wanted)
             case "publish":
-                return self._publish(task, check)
+                return self._publish(task, wanted)
 
     def results(self) -> dict[int, Stored]:
         """What the reduce stage made, by partition."""
@@ -62,52 +59,52 @@ class Work:
                 stored.close()
             self._results.clear()
 
-    def _map(self, task: Task, check: Check) -> Result:
+    def _map(self, task: Task, wanted: Wanted) -> Result:
         assert self._shuffle is not None
-        reply = self._ask(task, check)
+        reply = self._ask(task, wanted)
         try:
             with self._shuffle.output() as output:
                 try:
                     for chunk in reply.chunks:
-                        check()
+                        wanted.check()
                         output.feed(chunk)
                     output.finish()
                 except AttemptFailed as why:
                     raise _of(why, reply) from None
-                check()
+                wanted.check()
                 self._shuffle.commit(task.index, output)
                 return Result(reply.launched, output.bytes, output.lines)
         finally:
             reply.close()
 
-    def _map_and_store(self, task: Task, check: Check) -> Result:
+    def _map_and_store(self, task: Task, wanted: Wanted) -> Result:
         assert task.target is not None
-        stored, reply = self._fetch(task, check)
+        stored, reply = self._fetch(task, wanted)
         try:
-            self._put(task, stored, check)
+            self._put(task, stored, wanted)
         except AttemptFailed as why:
             raise _of(why, reply) from None
         finally:
             stored.close()
         return Result(reply.launched, stored.length)
 
-    def _place(self, task: Task, check: Check) -> Result:
+    def _place(self, task: Task, wanted: Wanted) -> Result:
         assert self._shuffle is not None
         stored = self._shuffle.stored(task.index)
         try:
-            self._put(task, stored, check, TEMPORARY_SECONDS)
+            self._put(task, stored, wanted, TEMPORARY_SECONDS)
         except AttemptFailed as why:
             if why.failure.status != 404:
                 raise
             # Another job has just removed the container that both use for temporaries, because it was empty.
             assert task.target is not None
             self._store.ensure_container(task.target.container)
-            self._put(task, stored, check, TEMPORARY_SECONDS)
+            self._put(task, stored, wanted, TEMPORARY_SECONDS)
         self._shuffle.release(task.index)
         return Result(bytes_out=stored.length)
 
-    def _reduce(self, task: Task, check: Check) -> Result:
-        stored, reply = self._fetch(task, check)
+    def _reduce(self, task: Task, wanted: Wanted) -> Result:
+        stored, reply = self._fetch(task, wanted)
         with self._lock:
             before = self._results.pop(task.index, None)
             self._results[task.index] = stored
@@ -115,19 +112,19 @@ class Work:
             before.close()
         return Result(reply.launched, stored.length)
 
-    def _publish(self, task: Task, check: Check) -> Result:
+    def _publish(self, task: Task, wanted: Wanted) -> Result:
         stored = self._results[task.index]
-        self._put(task, stored, check)
+        self._put(task, stored, wanted)
         return Result(bytes_out=stored.length)
 
-    def _ask(self, task: Task, check: Check) -> RunReply:
+    def _ask(self, task: Task, wanted: Wanted) -> RunReply:
         assert task.source is not None
         assert task.run is not None
-        check()
+        wanted.check()
         return self._store.run(task.source.container, task.source.name, task.run, parse_run(task.run).program)
 
-    def _fetch(self, task: Task, check: Check) -> tuple[Stored, RunReply]:
-        reply = self._ask(task, check)
+    def _fetch(self, task: Task, wanted: Wanted) -> tuple[Stored, RunReply]:
+        reply = self._ask(task, wanted)
         try:
             file = tempfile.TemporaryFile(dir=self._directory)  # noqa: SIM115 - closed below, or by its owner
         except OSError as why:
@@ -137,7 +134,7 @@ class Work:
         length = 0
         try:
             for chunk in reply.chunks:
-                check()
+                wanted.check()
                 file.write(chunk)
                 md5.update(chunk)
                 length += len(chunk)
@@ -161,29 +158,29 @@ class Work:
             reply.close()
         return Stored(file, length, md5.hexdigest(), reply.content_type), reply
 
-    def _put(self, task: Task, stored: Stored, check: Check, expires: int | None = None) -> None:
+    def _put(self, task: Task, stored: Stored, wanted: Wanted, expires: int | None = None) -> None:
         assert task.target is not None
-        check()
-        self._store.put(
-            task.target.container,
-            task.target.name,
-            _Checked(stored.reader(), check),
-            stored.length,
-            stored.md5,
-            stored.content_type,
-            expires,
-        )
+        with wanted.storing():
+            self._store.put(
+                task.target.container,
+                task.target.name,
+                _Checked(stored.reader(), wanted),
+                stored.length,
+                stored.md5,
+                stored.content_type,
+                expires,
+            )
 
 
 class _Checked:
     """An upload that stops, and so stores nothing, when it is no longer wanted."""
 
-    def __init__(self, inner: Readable, check: Check) -> None:
+    def __init__(self, inner: Readable, wanted: Wanted) -> None:
         self._inner = inner
-        self._check = check
+        self._wanted = wanted
 
     def read(self, size: int = -1, /) -> bytes:
-        self._check()
+        self._wanted.check()
         return self._inner.read(size)
 
 

@@ -1,6 +1,7 @@
 """`insitu job`: pipelines over many objects. Heavy libraries are imported only once the words are understood."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -190,7 +191,8 @@ class _Signals:
         if not self.running or self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        click.echo("ending the job and removing its temporary objects; once more to leave them", err=True)
+        # Straight to the descriptor: the signal may have come in the middle of a write to the buffered stream.
+        os.write(2, b"ending the job and removing its temporary objects; once more to leave them\n")
         self._job.cancel()
 
 

@@ -41,7 +41,7 @@ def fail(data: bytes) -> bytes:
 class FakeStore:
     """Containers and objects in memory, one request a thread.
 
-    `faults[(method, container/name)]` is a list of faults for the next such requests, first one first:
+    `faults[(method, container/name)]` is a list of faults for the next such requests ("*": any name), first one first:
     an int (that status), "abort" (half of a chunked body, then the connection goes), "short" (less than the
     Content-Length says), "unframed" (HTTP/1.0 style: the body ends with the connection), "reset" (no answer at all),
     "plain" (the run is ignored), "wait" (answer only once `gate` is set).
@@ -120,7 +120,7 @@ class FakeStore:
         container, _, name = path.partition("/")
         with self.lock:
             self.requests.append((http.command, path))
-            queue = self.faults.get((http.command, path))
+            queue = self.faults.get((http.command, path)) or self.faults.get((http.command, "*"))
             fault = queue.pop(0) if queue else None
         if fault == "wait":
             self.waiting.set()

@@ -100,11 +100,15 @@ def test_words_are_counted(command: Command, store: "FakeStore") -> None:
 
 
 @pytest.mark.parametrize("fault", ["abort", "reset", "short", 503])
-def test_a_repeated_attempt_counts_once(command: Command, store: "FakeStore", fault: int | str) -> None:
-    store.faults[("GET", "texts/03.txt")] = [fault, fault]
+@pytest.mark.parametrize("name", ["03.txt", "many.txt"])
+def test_a_repeated_attempt_counts_once(command: Command, store: "FakeStore", fault: int | str, name: str) -> None:
+    # Many lines of the second one arrive, and are split, before it breaks off.
+    many = b" ".join(b"word%d" % n for n in range(60_000))
+    store.put_all("texts", {"many.txt": many})
+    store.faults[("GET", f"texts/{name}")] = [fault, fault]
     ran = command.run(EXAMPLE)
     assert ran.code == 0, ran.err
-    assert counted(store) == expected(TEXTS)
+    assert counted(store) == expected(TEXTS | {"many.txt": many})
     assert ran.report["retries"] == 2
     assert "attempts repeated" in ran.out
 
@@ -249,6 +253,24 @@ def test_a_signal_ends_it_and_removes_temporaries(
     assert "Traceback" not in err
     assert ".insitu-jobs" not in store.containers
     assert not any(name.startswith("never") for name in store.containers["texts"])
+
+
+def test_a_second_signal_does_not_wait(command: Command, store: "FakeStore") -> None:
+    store.faults[("DELETE", "*")] = ["wait"]
+    with subprocess.Popen(
+        command.words(EXAMPLE), env=command.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as job:
+        assert store.waiting.wait(30)
+        job.send_signal(signal.SIGINT)
+        assert job.stderr is not None
+        while "once more to leave them" not in job.stderr.readline():
+            pass
+        job.send_signal(signal.SIGINT)
+        out, err = job.communicate(timeout=30)
+    assert job.returncode == 130
+    assert "Traceback" not in err
+    assert "left over 4 temporary objects" in out
+    assert f"insitu job clean {next(iter(store.containers['.insitu-jobs'])).partition('/')[0]}" in out
 
 
 def test_what_a_killed_job_leaves_is_found_and_removed(command: Command, store: "FakeStore", tmp_path: Path) -> None:

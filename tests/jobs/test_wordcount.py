@@ -4,10 +4,13 @@ import email
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -103,6 +106,8 @@ def test_words_of_real_texts(cluster: DevCluster, text_container: str, texts: di
     assert {(entry["program"], entry["count"]) for entry in report["launches"]} == {("words", len(texts)), ("sum", 4)}
     assert all(entry["digest"].startswith("sha256:") for entry in report["launches"])
     assert report["retries"] == 0
+    assert sum(report["nodes"].values()) == len(texts) + 4
+    assert set(report["nodes"]) <= {node.name for node in cluster.nodes}
     assert launches(cluster, text_container) == len(texts), "each input ran on a node, and once"
     # Running it again overwrites the results with the same.
     done, _ = job(cluster, tmp_path, "--set", f"container={text_container}", "--set", "concurrency=1")
@@ -142,7 +147,9 @@ def test_a_program_that_fails_after_its_first_output(cluster: DevCluster, contai
     )
     assert done.returncode == 1
     (failed,) = report["failures"]
-    assert failed["attempts"] in (1, 2)
+    assert (failed["kind"], failed["attempts"]) == ("storage", 2)
+    assert "broke off" in failed["detail"]
+    assert report["launches"][0]["count"] == launches(cluster, container) == 2
     assert results(cluster, container) == {}
     assert temporaries(cluster) == []
 
@@ -210,3 +217,71 @@ def test_two_jobs_at_once(cluster: DevCluster, text_container: str, texts: dict[
             lines = (line.rpartition(b"\t") for line in b"".join(parts).split(b"\n")[:-1])
             assert {word: int(count) for word, _, count in lines} == judge(list(texts.values()))
     assert temporaries(cluster) == []
+
+
+def test_a_node_that_is_down_costs_nothing_but_its_replicas(
+    cluster: DevCluster, text_container: str, texts: dict[str, bytes], tmp_path: Path
+) -> None:
+    cluster.stop_node(0)
+    try:
+        done, report = job(cluster, tmp_path, "--set", f"container={text_container}")
+        assert done.returncode == 0, done.stderr
+        assert results(cluster, text_container) == judge(list(texts.values()))
+        assert cluster.nodes[0].name not in report["nodes"]
+    finally:
+        cluster.start_node(0)
+
+
+def test_without_any_node_it_tries_again_and_then_says_so(cluster: DevCluster, container: str, tmp_path: Path) -> None:
+    with closing(cluster.connection()) as connection:
+        connection.put_object(container, "a.txt", b"a b c")
+    try:
+        for node in range(len(cluster.nodes)):
+            cluster.stop_node(node)
+        done, report = job(cluster, tmp_path, "--set", f"container={container}", "--set", "retries=1")
+        assert done.returncode == 1
+        (failed,) = report["failures"]
+        assert (failed["status"], failed["kind"], failed["attempts"]) == (503, "storage", 2)
+        assert report["launches"] == []
+        assert "a b c" not in done.stdout
+    finally:
+        for node in range(len(cluster.nodes)):
+            cluster.start_node(node)
+    done, _ = job(cluster, tmp_path, "--set", f"container={container}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cancelled_job_ends_its_guests(cluster: DevCluster, container: str, tmp_path: Path) -> None:
+    """`stall` writes a little and then loops: its sandbox must end with the job, long before its wall limit."""
+    with closing(cluster.connection()) as connection:
+        connection.put_object(container, "a.txt", b"a b c")
+    words = ["--set", f"container={container}", "--set", "map.run=stall"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "insitu", "job", "run", str(EXAMPLE), *words],
+        env={**os.environ, "ST_AUTH": cluster.auth_url, "ST_USER": cluster.user, "ST_KEY": cluster.key},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as running:
+        until(lambda: sum(NodeClient(str(node.socket)).ping()["running"] for node in cluster.nodes) == 1)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert b"cancelled" in out
+    until(lambda: launches(cluster, container) == 1)
+    (record,) = [
+        record
+        for node in cluster.nodes
+        for record in NodeClient(str(node.socket)).runs(1000)
+        if f"/{container}/" in record.object
+    ]
+    assert record.outcome.end == "cancelled"
+    assert temporaries(cluster) == []
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for what must come true, at most half a minute."""
+    for _ in range(300):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not come true in 30 s")
