@@ -65,9 +65,9 @@ class Read:
 def demo(photo: Path | None, text: str, out: Path, reads: int) -> None:
     """Upload a photograph to a real Swift, read it plainly and watermarked on its storage node, and compare."""
     begun = time.monotonic()
-    with ended_by_sigterm(), tempfile.TemporaryDirectory(prefix="insitu-demo-") as scratch:
+    with ended_by_sigterm():
         try:
-            original = (photo or shipped_photo(Path(scratch))).read_bytes()
+            original = photo.read_bytes() if photo else shipped_photo()
             # The user's own cache of compiled programs: a second demo compiles nothing.
             with ExitStack() as stack:
                 cluster_ = DevCluster(cache=user_cache())
@@ -107,16 +107,17 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def shipped_photo(scratch: Path) -> Path:
+def shipped_photo() -> bytes:
     """The demo's photograph, which the guests' builder knows how to get."""
     builder = Path(__file__).resolve().parents[2] / "guests" / "build.py"
     if not builder.is_file():
         raise click.ClickException("only a checkout of insitu brings a photo along; give one: --photo FILE")
-    target = scratch / "photo.jpg"
     say("getting the photograph")
-    if subprocess.run([sys.executable, str(builder), "--photo", str(target)]).returncode != 0:
-        raise click.ClickException("there is no photo; give one: --photo FILE")
-    return target
+    with tempfile.TemporaryDirectory(prefix="insitu-demo-") as scratch:
+        target = Path(scratch) / "photo.jpg"
+        if subprocess.run([sys.executable, str(builder), "--photo", str(target)]).returncode != 0:
+            raise click.ClickException("there is no photo; give one: --photo FILE")
+        return target.read_bytes()
 
 
 def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[list[Read], list[Read]]:
