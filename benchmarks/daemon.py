@@ -1,0 +1,67 @@
+"""A real node daemon for a benchmark, and programs that no node has seen."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from insitu.runtime.client import NodeClient
+from insitu.runtime.errors import NodeUnavailable
+
+PATIENCE: Final = 30.0  # seconds
+SHIPPED_CAT: Final = Path(__file__).parent.parent / "insitu" / "programs" / "cat.wasm"
+
+
+@contextmanager
+def running_node(directory: Path, *, programs: Path | None = None) -> Iterator[str]:
+    """A node of its own, as an operator would start it; yields its socket. Keeps what it compiles in `directory`."""
+    path = directory / "s"
+    with (directory / "log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "insitu", "node", "--socket", str(path), "--name", "bench"),
+                *("--cache", str(directory / "cache")),
+                *(("--programs", str(programs)) if programs else ()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stderr=log,
+        )
+    try:
+        wait_until_quiet(str(path), process)
+        yield str(path)
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def wait_until_quiet(path: str, process: "subprocess.Popen[bytes] | None" = None) -> None:
+    """Until the node answers, nothing runs, and no worker is being made: what comes next is measured undisturbed."""
+    client = NodeClient(path)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            about = client.ping()
+        except NodeUnavailable:
+            if process is not None and process.poll() is not None:
+                raise RuntimeError(f"the node ended with status {process.returncode}") from None
+        else:
+            if about["idle"] and about["idle"] == len(about["workers"]) and not about["queued"]:
+                return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the node at {path} does not come to rest")
+        time.sleep(0.005)
+
+
+def distinct_cats(directory: Path, prefix: str, count: int) -> list[str]:
+    """`count` programs that differ from `cat` and each other in nothing but a custom section; returns their names."""
+    wasm = SHIPPED_CAT.read_bytes()
+    names = [f"{prefix}-{number:04}" for number in range(count)]
+    for name in names:
+        label, text = b"insitu.benchmark", name.encode()
+        section = bytes([len(label)]) + label + text
+        assert len(section) < 128, "a length of one LEB128 byte"
+        (directory / f"{name}.wasm").write_bytes(wasm + bytes([0, len(section)]) + section)
+    return names
