@@ -1,0 +1,217 @@
+"""The cluster as a client sees it, byte for byte, and as an operator does: what ran where, and what was left behind."""
+
+import http.client
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from insitu.runtime.client import NodeClient
+from insitu.runtime.errors import NodeUnavailable
+from insitu.runtime.record import Record
+from insitu.storage_hooks.devcluster import DevCluster
+
+PATIENCE = 30.0
+"""Seconds after which something that should happen soon counts as never. Longer than any limit of the cluster's."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One response, and whether its body came to its end."""
+
+    status: int
+    headers: Mapping[str, str]
+    """By lower-case name."""
+    body: bytes
+    whole: bool
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        import json
+
+        assert self.headers["content-type"] == "application/problem+json", (self.status, self.headers, self.body[:500])
+        document: dict[str, Any] = json.loads(self.body)
+        assert document["status"] == self.status
+        return document
+
+    @property
+    def request_id(self) -> str:
+        return self.headers["x-trans-id"]
+
+
+class Store:
+    """Raw HTTP/1.1 to one container of the cluster, as one user."""
+
+    def __init__(self, cluster: DevCluster, container: str, user: str | None = None) -> None:
+        self.cluster = cluster
+        self.container = container
+        with closing(cluster.connection(user or cluster.user)) as connection:
+            url, self.token = connection.get_auth()
+        self.account = urlsplit(url).path.rpartition("/")[2]
+
+    def path(self, name: str) -> str:
+        return f"/v1/{self.account}/{self.container}/{quote(name)}"
+
+    def connect(self) -> http.client.HTTPConnection:
+        address = urlsplit(self.cluster.endpoint)
+        return http.client.HTTPConnection(address.hostname or "", address.port, timeout=PATIENCE)
+
+    def put(self, name: str, data: bytes, **headers: str) -> Answer:
+        answer = self.ask("PUT", self.path(name), headers, data)
+        assert answer.status == 201, answer
+        return answer
+
+    def run(self, name: str, run: str, **headers: str) -> Answer:
+        """GET with `X-Run`. Underscores in the names of `headers` stand for dashes."""
+        return self.ask("GET", self.path(name), {"X-Run": run, **headers})
+
+    def get(self, name: str, **headers: str) -> Answer:
+        return self.ask("GET", self.path(name), headers)
+
+    def ask(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None, *, anonymous: bool = False
+    ) -> Answer:
+        with closing(self.connect()) as connection:
+            return self.over(connection, method, path, headers, body, anonymous=anonymous)
+
+    def over(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        *,
+        anonymous: bool = False,
+    ) -> Answer:
+        """Over a connection of the caller's."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if not anonymous:
+            sent["X-Auth-Token"] = self.token
+        connection.request(method, path, body, sent)
+        response = connection.getresponse()
+        parts: list[bytes] = []
+        whole = True
+        try:
+            while part := response.read1(1 << 20):
+                parts.append(part)
+        except (http.client.IncompleteRead, ConnectionError):
+            whole = False
+        answer_headers = {k.lower(): v for k, v in response.getheaders()}
+        content = b"".join(parts)
+        length = answer_headers.get("content-length")
+        if length is not None and method != "HEAD":
+            whole = whole and len(content) == int(length)
+        return Answer(response.status, answer_headers, content, whole)
+
+    @contextmanager
+    def open(self, name: str, run: str) -> Iterator[http.client.HTTPConnection]:
+        """A connection over which a run was asked for; the test reads the answer, or does not."""
+        with closing(self.connect()) as connection:
+            connection.request("GET", self.path(name), headers={"X-Run": run, "X-Auth-Token": self.token})
+            yield connection
+
+
+def records(cluster: DevCluster, request_id: str) -> list[Record]:
+    """What all nodes recorded of one request."""
+    found: list[Record] = []
+    for node in cluster.nodes:
+        try:
+            found += [record for record in NodeClient(str(node.socket)).runs(1000) if record.request_id == request_id]
+        except NodeUnavailable:
+            continue  # A test has stopped it.
+    return found
+
+
+def runs_of(cluster: DevCluster, program: str, after: float) -> list[Record]:
+    """What all nodes recorded of a program since `after`, Unix time."""
+    return [
+        record
+        for node in cluster.nodes
+        for record in NodeClient(str(node.socket)).runs(1000)
+        if record.program == program and record.started >= after
+    ]
+
+
+def eventually(what: Callable[[], Any], why: str) -> Any:
+    """The first true value of `what`; fails when there is none in time."""
+    until = time.monotonic() + PATIENCE
+    while not (value := what()):
+        assert time.monotonic() < until, f"never happened: {why}"
+        time.sleep(0.02)
+    return value
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of all that descend from a process."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What the cluster's processes hold."""
+
+    descriptors: Mapping[str, int]
+    """Open descriptors by process. A node's are counted without the two that each of its workers costs it: how many
+    workers it keeps follows the demand."""
+    astray: Mapping[str, int]
+    """By node: launches that run or wait, and descendants that it knows nothing of."""
+
+    @classmethod
+    def of(cls, cluster: DevCluster) -> "Footprint":
+        # The supervisor is the dev cluster's, and none of the hooks' concern.
+        pids = {name: pid for name, pid in cluster.pids().items() if name != "supervisor"}
+        descriptors = {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()}
+        astray: dict[str, int] = {}
+        for node in cluster.nodes:
+            if node.daemon_pid is None:
+                continue
+            name = node.name.replace("object", "node")
+            facts = NodeClient(str(node.socket)).ping()
+            known = {facts["spawner"], *facts["workers"]}
+            astray[name] = facts["running"] + facts["queued"] + len(set(children(node.daemon_pid)) - known)
+            descriptors[name] -= 2 * len(facts["workers"])
+        return cls(descriptors, astray)
+
+    def exceeds(self, other: "Footprint") -> list[str]:
+        """What this holds more of, for people."""
+        return [
+            f"{name}: {count} {kind}, before {before.get(name, 0)}"
+            for kind, now, before in (
+                ("descriptors", self.descriptors, other.descriptors),
+                ("launches and processes astray", self.astray, dict.fromkeys(self.astray, 0)),
+            )
+            for name, count in now.items()
+            if count > before.get(name, 0)
+        ]
+
+
+@contextmanager
+def unharmed(store: Store) -> Iterator[None]:
+    """Whatever happens inside, afterwards the cluster serves as before, and nothing is left of it."""
+    store.put("still here", b"as ever")
+    assert store.run("still here", "copy").body == b"as ever"
+    before = Footprint.of(store.cluster)
+    yield
+    assert store.get("still here").body == b"as ever"
+    answer = store.run("still here", "copy")
+    assert (answer.status, answer.body) == (200, b"as ever"), answer
+    assert store.cluster.dead() == []
+    left: list[str] = []
+
+    def clean() -> bool:
+        left[:] = Footprint.of(store.cluster).exceeds(before)
+        return not left
+
+    try:
+        eventually(clean, "a clean cluster")
+    except AssertionError:
+        raise AssertionError(f"left behind: {'; '.join(left)}") from None
