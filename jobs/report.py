@@ -59,7 +59,7 @@ class FailedTask:
 class Report:
     """Grows with the job. Sizes in bytes, times in seconds; `launches` counts by (program, digest), failed ones too.
 
-    `nodes` counts launches by the node that said it ran them.
+    `nodes` counts launches by the node that said it ran them; `signal` is what cancelled the job, if it was.
     """
 
     job_id: str
@@ -72,6 +72,7 @@ class Report:
     retries: int = 0
     seconds: float = 0.0
     verdict: Verdict | None = None
+    signal: int = 2
     launches: Counter[tuple[str, str]] = field(default_factory=Counter)
     nodes: Counter[str] = field(default_factory=Counter)
     failures: list[FailedTask] = field(default_factory=list)
@@ -101,7 +102,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         if self.verdict == "cancelled":
-            return 130
+            return 128 + self.signal
         return 0 if self.verdict == "done" and not self.failures else 1
 
     def summary(self) -> list[str]:

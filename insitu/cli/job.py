@@ -85,6 +85,8 @@ def run(
     stored (--allow-failures stores those of the other inputs); 2 a mistake in the request, nothing was started; 130 or
     143 ended by a signal. Temporary objects are removed in all of these.
     """
+    if json_file not in (None, "-") and not os.access(Path(json_file or "").parent, os.W_OK):
+        raise _Mistake(f"--json {json_file}: its directory does not exist or cannot be written to")
     with _users_mistakes():
         from insitu.jobs import engine, progress
         from insitu.jobs import spec as specs
@@ -112,13 +114,14 @@ def run(
             click.echo(f"insitu job: {why}", err=True)
         finally:
             observer.close()
+        report.signal = signals.number
         for line in report.failure_lines():
             click.echo(line, err=True)
         for line in report.summary():
             click.echo(line, err=json_file == "-")
         if json_file is not None:
             _write_json(json_file, report.as_json())
-        return 128 + signals.number if report.verdict == "cancelled" else report.exit_code
+        return report.exit_code
 
 
 @job.command()

@@ -206,6 +206,7 @@ def test_map_only(command: Command, store: "FakeStore") -> None:
         (["-K", "wrong"], "check user and key"),
         (["-A", "nonsense"], "nonsense"),
         (["--set", "reduce.partitions=many"], "at `$.reduce.partitions`"),
+        (["--json", "/nowhere/report.json"], "its directory does not exist"),
     ],
 )
 def test_mistakes_start_nothing(command: Command, store: "FakeStore", options: list[str], says: str) -> None:
@@ -249,6 +250,7 @@ def test_a_signal_ends_it_and_removes_temporaries(
     job.send_signal(number)
     out, err = job.communicate(timeout=30)
     assert job.returncode == code, err
+    assert json.loads((command.tmp_path / "report.json").read_text())["exit_code"] == code
     assert "cancelled" in out
     assert "Traceback" not in err
     assert ".insitu-jobs" not in store.containers
