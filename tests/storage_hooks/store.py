@@ -99,6 +99,7 @@ class Store:
         try:
             while part := response.read1(1 << 20):
                 parts.append(part)
+            response.read()  # nothing more, but only this frees the connection for the next request
         except (http.client.IncompleteRead, ConnectionError):
             whole = False
         answer_headers = {k.lower(): v for k, v in response.getheaders()}
