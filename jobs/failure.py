@@ -17,6 +17,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from insitu.jobs.names import shown
+
 Kind = Literal["program", "output", "refused", "request", "storage", "local"]
 
 STDERR_BYTES = 4096
@@ -109,3 +111,26 @@ def _text(value: object) -> str:
 def _seconds(value: str) -> float:
     # Retry-After may also be a date; nobody in this path sends one, and the back-off stands in for it.
     return float(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0.0
+
+
+def innermost(why: Exception) -> str:
+    """The innermost reason of a network error, without the wrappings of three libraries."""
+    inner: BaseException = why
+    for _ in range(8):
+        reason = getattr(inner, "reason", None)
+        below = reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
+        nested = [a for a in inner.args if isinstance(a, BaseException)]
+        if nested:
+            inner = nested[0]
+        elif isinstance(below, BaseException):
+            inner = below
+        else:
+            break
+    if isinstance(inner, OSError) and inner.strerror:
+        return inner.strerror.lower()
+    return one_line(inner)
+
+
+def one_line(why: BaseException) -> str:
+    """Any exception in one harmless line."""
+    return shown(" ".join(str(why).split()) or type(why).__name__, 300)

@@ -20,8 +20,9 @@ import swiftclient
 import urllib3
 from swiftclient.service import process_options
 
+from insitu.jobs.credentials import gather
 from insitu.jobs.errors import StorageUnusable
-from insitu.jobs.failure import AttemptFailed, Failure, Launched, from_response
+from insitu.jobs.failure import AttemptFailed, Failure, Launched, from_response, innermost, one_line
 from insitu.jobs.names import has_dots, shown
 from insitu.jobs.plan import ObjectInfo
 
@@ -32,32 +33,13 @@ TIMEOUT = 120.0
 _BROKEN = (OSError, HTTPException, requests.RequestException, urllib3.exceptions.HTTPError)
 _T = TypeVar("_T")
 
-# What the swift command reads; see `swift --os-help`. Its `--os-user-id` is os_user_id here and OS_USER_ID there.
-_OS_OPTIONS = """
-    username user_id user_domain_name user_domain_id password tenant_id tenant_name project_id project_name
-    project_domain_name project_domain_id auth_url auth_token auth_type application_credential_id
-    application_credential_secret storage_url region_name service_type endpoint_type cacert cert key
-"""
-_ENVIRONMENT = {
-    "auth": ("ST_AUTH",),
-    "user": ("ST_USER",),
-    "key": ("ST_KEY",),
-    "auth_version": ("ST_AUTH_VERSION", "OS_AUTH_VERSION", "OS_IDENTITY_API_VERSION"),
-    **{f"os_{name}": (f"OS_{name.upper()}",) for name in _OS_OPTIONS.split()},
-}
-
 
 def connection_options(given: Mapping[str, str | bool | None], environ: Mapping[str, str]) -> dict[str, Any]:
     """What swiftclient's `Connection` is made with, from options and environment, as the swift command reads them.
 
     `given` has the swift command's option names (`auth`, `os_auth_url`, …). Raises `StorageUnusable`.
     """
-    options: dict[str, Any] = {}
-    for name, variables in _ENVIRONMENT.items():
-        options[name] = given.get(name) or next((environ[v] for v in variables if environ.get(v)), None)
-    options["auth_version"] = options["auth_version"] or "1.0"
-    insecure = environ.get("SWIFTCLIENT_INSECURE", "").lower() in ("true", "1", "yes", "on", "t", "y")
-    options["insecure"] = bool(given.get("insecure")) or insecure
+    options = gather(given, environ)
     process_options(options)
     has_token = options["os_storage_url"] and options["os_auth_token"]
     has_application = options["os_application_credential_id"] and options["os_application_credential_secret"]
@@ -116,12 +98,12 @@ class Store:
         except swiftclient.ClientException as why:
             status = why.http_status
             hint = "; check user and key" if status in (401, 403) else ""
-            answer = f"answered {status} {why.http_reason or ''}".rstrip() if status else _one_line(why)
+            answer = f"answered {status} {why.http_reason or ''}".rstrip() if status else one_line(why)
             raise StorageUnusable(f"{self._options['authurl']}: {answer}{hint}") from None
         except _BROKEN as why:
-            raise StorageUnusable(f"{self._options['authurl']}: {_why(why)}") from None
+            raise StorageUnusable(f"{self._options['authurl']}: {innermost(why)}") from None
         except ValueError as why:  # requests: a URL that is none
-            raise StorageUnusable(f"{self._options['authurl']}: {_one_line(why)}") from None
+            raise StorageUnusable(f"{self._options['authurl']}: {one_line(why)}") from None
         finally:
             conn.close()
         return self._auth[0]
@@ -306,7 +288,7 @@ def _chunks(body: Any, launched: Launched) -> Iterator[bytes]:
             chunk = body.read(CHUNK)
         except _BROKEN as why:
             raise AttemptFailed(
-                Failure("storage", f"the result broke off before its end: {_why(why)}", launched=launched)
+                Failure("storage", f"the result broke off before its end: {innermost(why)}", launched=launched)
             ) from None
         if not chunk:
             return
@@ -316,31 +298,9 @@ def _chunks(body: Any, launched: Launched) -> Iterator[bytes]:
 def _failure(why: Exception, program: str | None = None) -> Failure:
     if isinstance(why, swiftclient.ClientException):
         if not why.http_status:
-            return Failure("refused", _one_line(why))
+            return Failure("refused", one_line(why))
         headers = {str(k).lower(): str(v) for k, v in dict(why.http_response_headers or {}).items()}
         content = why.http_response_content or b""
         body = content if isinstance(content, bytes) else str(content).encode()
         return from_response(int(why.http_status), str(why.http_reason or ""), headers, body, program)
-    return Failure("storage", _why(why))
-
-
-def _why(why: Exception) -> str:
-    """The innermost reason of a network error, without the wrappings of three libraries."""
-    inner: BaseException = why
-    for _ in range(8):
-        reason = getattr(inner, "reason", None)
-        below = reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
-        nested = [a for a in inner.args if isinstance(a, BaseException)]
-        if nested:
-            inner = nested[0]
-        elif isinstance(below, BaseException):
-            inner = below
-        else:
-            break
-    if isinstance(inner, OSError) and inner.strerror:
-        return inner.strerror.lower()
-    return _one_line(inner)
-
-
-def _one_line(why: BaseException) -> str:
-    return shown(" ".join(str(why).split()) or type(why).__name__, 300)
+    return Failure("storage", innermost(why))
