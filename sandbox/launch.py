@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from insitu.sandbox import raw
+from insitu.sandbox.alarm import Alarm
 from insitu.sandbox.channels import Deadline, FdSink, Sink, Source, TailSink, Wait
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
@@ -18,7 +19,6 @@ from insitu.sandbox.errors import EngineError
 from insitu.sandbox.limits import PAGE, Limits, format_size
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 from insitu.sandbox.program import Program, compile_program
-from insitu.sandbox.ticker import Ticker
 from insitu.sandbox.wasi import Guest, Host
 
 _NO_FUEL_LIMIT: Final = (1 << 63) - 1
@@ -50,12 +50,12 @@ class Launch:
 
 
 class Runner:
-    """An engine, the host functions linked to it, and the ticker that interrupts guests."""
+    """An engine, the host functions linked to it, and the alarm that interrupts guests."""
 
     def __init__(self, engine: raw.Engine | None = None) -> None:
         self.engine = raw.new_engine() if engine is None else engine
         self.host = Host(self.engine)
-        self._ticker = Ticker(self.engine)
+        self._alarm = Alarm(self.engine)
 
     def compile(self, wasm: bytes, source: str = "program") -> Program:
         """Raises `ProgramError`."""
@@ -73,25 +73,25 @@ class Runner:
         begun, cpu = time.monotonic(), time.thread_time_ns()
         limits = launch.limits
         fuel = limits.fuel or _NO_FUEL_LIMIT
-        instance = raw.Instance(self.engine, limits.memory, fuel, Ticker.ticks(limits.wall))
+        instance = raw.Instance(self.engine, limits.memory, fuel)
         try:
             stdout = FdSink(launch.stdout, limits.output, lambda reached: self._over(limits.output, reached))
             sink: Sink = stdout
-            guest = Guest(
-                instance, launch.argv, launch.env, launch.stdin, sink, launch.stderr, Wait(begun + limits.wall)
-            )
+            end = begun + limits.wall
+            guest = Guest(instance, launch.argv, launch.env, launch.stdin, sink, launch.stderr, Wait(end))
             if self.host.guest is not None:
                 raise EngineError("a runner runs one guest at a time")
             self.host.guest = guest
+            self._alarm.set(end)
             try:
-                with self._ticker:
-                    failure = instance.instantiate(program.pre)
-                    has_memory = failure is None and instance.find_memory()
-                    if failure is None:
-                        if launch.on_start is not None:
-                            launch.on_start()
-                        failure = instance.call(b"_start")
+                failure = instance.instantiate(program.pre)
+                has_memory = failure is None and instance.find_memory()
+                if failure is None:
+                    if launch.on_start is not None:
+                        launch.on_start()
+                    failure = instance.call(b"_start")
             finally:
+                self._alarm.clear()
                 self.host.guest = None
             elapsed = time.monotonic() - begun
             usage = Usage(

@@ -293,12 +293,13 @@ class Instance:
 
     __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "view")
 
-    def __init__(self, engine: Engine, memory_limit: int, fuel: int, epoch_ticks: int) -> None:
+    def __init__(self, engine: Engine, memory_limit: int, fuel: int) -> None:
+        """The next `increment_epoch` interrupts whatever runs in it."""
         store = _store_new(engine, None, None)
         self._store: int | None = store
         self._context = context = _store_context(store)
         _store_limiter(store, memory_limit, TABLE_ELEMENTS, 1, TABLES, 1)
-        _set_epoch_deadline(context, epoch_ticks)
+        _set_epoch_deadline(context, 1)
         _check(_set_fuel(context, fuel), EngineError)
         self._instance = ctypes.create_string_buffer(16)
         self._extern = ctypes.create_string_buffer(_EXTERN_SIZE)
