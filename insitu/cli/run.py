@@ -36,15 +36,19 @@ OURS: Final = 125
 _SUFFIXES: Final = (".wasm", ".wat")
 
 
+class _Mistake(click.UsageError):
+    """In the options. Any other exit code would read as the guest's."""
+
+    exit_code = OURS
+
+
 class _Command(click.Command):
-    """Also a mistake in the options is 125: any other code would read as the guest's."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as why:
-            why.exit_code = OURS
-            raise
+            raise _Mistake(why.format_message(), why.ctx) from None
 
 
 @click.command(cls=_Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
