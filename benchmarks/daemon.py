@@ -48,7 +48,7 @@ def wait_until_quiet(path: str, process: "subprocess.Popen[bytes] | None" = None
             if process is not None and process.poll() is not None:
                 raise RuntimeError(f"the node ended with status {process.returncode}") from None
         else:
-            if about["idle"] and about["idle"] == len(about["workers"]) and not about["queued"]:
+            if about["idle"] and not (about["running"] or about["queued"] or about["forking"]):
                 return
         if time.monotonic() > deadline:
             raise RuntimeError(f"the node at {path} does not come to rest")

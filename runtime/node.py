@@ -85,6 +85,7 @@ class Task:
     fds: list[int]
     started: float
     begun: int
+    accepted: bool = False
     worker: int | None = None
     pid: int = 0
     timer: Timer | None = None
@@ -217,6 +218,8 @@ class Node:
         if task.worker is None:
             self._queue.remove(task)
             self._drop(task)
+            if task.accepted:
+                self._record(task, Outcome("cancelled"), 0)
         elif task.killed is None:
             self._kill(task, Outcome("cancelled"))
 
@@ -226,12 +229,13 @@ class Node:
             "version": insitu.__version__,
             "pid": os.getpid(),
             "spawner": self._force.spawner_pid,
-            "workers": sorted(self._force.pids().values()),
+            "workers": sorted(pid for pid in self._force.pids().values() if pid),  # one that is being forked has none
             "booted": self._booted,
             "served": self._served,
             "running": len(self._running),
             "queued": len(self._queue),
             "idle": self._pool.count("idle"),
+            "forking": self._pool.count("forking"),
         }
 
     def _runs(self, limit: object) -> list[dict[str, Any]]:
@@ -331,6 +335,15 @@ class Node:
         self._force.fork(self._next_worker, list(self._hot)[-HOT:] if warm else [])
 
     def _hand_over(self, task: Task, worker: int) -> bool:
+        if not task.accepted:
+            # Before the worker has it: on a busy machine the worker would run first, and whoever waits for this word
+            # would get it only with the result (measured: a fifth of a warm launch).
+            task.accepted = True
+            task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
+            if task not in self._queue:  # the peer had hung up, and `gone` has seen to it
+                if not self._pool.done(worker, clean=True):
+                    self._force.dismiss(worker)
+                return True
         message = {
             "digest": task.info.digest,
             "argv": [task.info.name, *task.args],
@@ -348,12 +361,11 @@ class Node:
         task.worker, task.pid = worker, self._force.pid(worker)
         self._running[worker] = task
         self._drop(task)
+        task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._hot[task.info.digest] = None
         self._hot.move_to_end(task.info.digest)
         if len(self._hot) > 4 * HOT:
             self._hot.popitem(last=False)
-        task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
-        task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
         return True
 
     def _drop(self, task: Task) -> None:
@@ -366,8 +378,10 @@ class Node:
         if task.timer is not None:
             task.timer.cancel()
         self._drop(task)
+        if task.accepted:  # its worker died before it began, and no other was to be had
+            return self._record(task, Outcome("lost", note=str(why)), 0)
         del self._by_peer[task.peer]
-        task.peer.refuse(why)
+        return task.peer.refuse(why)
 
     def _waited_too_long(self, task: Task) -> None:
         if task.worker is None and task in self._queue:
