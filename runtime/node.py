@@ -12,30 +12,26 @@ A launch, start to end:
 
 import logging
 import os
-import secrets
 import signal
 import socket
-import struct
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
-from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
+from insitu.runtime.history import History
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
+from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
 from insitu.runtime.pool import Need, Pool
 from insitu.runtime.programs import ProgramInfo, ProgramStore
 from insitu.runtime.record import Record
+from insitu.runtime.task import Task, parse
 from insitu.runtime.workforce import Workforce
-from insitu.sandbox.errors import LimitsError
-from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
 log = logging.getLogger("insitu.node")
@@ -44,9 +40,7 @@ GRACE: Final = 1.0  # seconds past its wall time before a guest that its own pro
 QUEUE_SECONDS: Final = 30.0
 FORK_RETRY: Final = 0.2
 MAX_PEERS: Final = 1024
-MAX_ENV: Final = 64 << 10
 HOT: Final = 4  # programs that a spare worker is warmed with
-_TEXT: Final = ("program", "tenant", "request_id", "object")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +63,6 @@ class Settings:
     """Latest records kept, in memory."""
 
 
-@dataclass(slots=True, eq=False)
-class Task:
-    """A launch on its way through the node."""
-
-    id: str
-    peer: Peer
-    info: ProgramInfo
-    args: tuple[str, ...]
-    tenant: str
-    request_id: str
-    object: str
-    limits: Limits
-    env: dict[str, str]
-    fds: list[int]
-    started: float
-    begun: int
-    accepted: bool = False
-    worker: int | None = None
-    pid: int = 0
-    timer: Timer | None = None
-    killed: Outcome | None = None
-    """Why the node killed its worker, if it did."""
-
-
-class NodeFailed(Exception):
-    """The node cannot serve; the message says why."""
-
-
 class Node:
     def __init__(self, settings: Settings) -> None:
         """Raises ValueError for settings that contradict each other."""
@@ -113,8 +79,7 @@ class Node:
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
         self._peers: set[Peer] = set()
-        self._records: OrderedDict[str, Record] = OrderedDict()
-        self._served = 0
+        self._history = History(settings.records)
         self._next_worker = 0
         self._listener: socket.socket | None = None
         self._retry: Timer | None = None
@@ -124,7 +89,7 @@ class Node:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `NodeFailed`."""
         self._loop.stop_on((signal.SIGTERM, signal.SIGINT))
-        with _claimed(self._settings.socket):
+        with claimed(self._settings.socket):
             try:
                 self._force.start()
                 self._loop.run()
@@ -147,18 +112,10 @@ class Node:
 
     def _listen(self) -> None:
         path = self._settings.socket
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        # Bound under another name first: when the socket is there, it is listening, and only we may use it.
-        temporary = f"{path}.{os.getpid()}"
         try:
-            listener.bind(temporary)
-            os.chmod(temporary, 0o600)
-            listener.listen(1024)
-            os.rename(temporary, path)
-        except OSError as why:
-            listener.close()
-            Path(temporary).unlink(missing_ok=True)
-            return self.spawner_fatal(f"socket {path}: {why.strerror or why}")
+            listener = listen(path)
+        except NodeFailed as why:
+            return self.spawner_fatal(str(why))
         self._listener = listener
         self._loop.watch(listener.fileno(), self._accept)
         log.info("node %s serves at %s", self._settings.name, path)
@@ -178,8 +135,7 @@ class Node:
             self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
             return
         sock.setblocking(False)
-        uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-        if uid not in (os.geteuid(), 0) or len(self._peers) >= MAX_PEERS:
+        if not is_friend(sock) or len(self._peers) >= MAX_PEERS:
             sock.close()
             return
         self._peers.add(Peer(self._loop, sock, self))
@@ -200,10 +156,9 @@ class Node:
                 case "programs":
                     peer.send({"programs": [info.to_wire() for info in self._store.all()]})
                 case "runs":
-                    peer.send({"runs": self._runs(message.get("limit"))})
+                    peer.send({"runs": self._history.latest(message.get("limit"))})
                 case "run":
-                    record = self._records.get(str(message.get("id")))
-                    peer.send({"run": None if record is None else record.to_wire()})
+                    peer.send({"run": self._history.one(message.get("id"))})
                 case other:
                     raise BadRequest(f"unknown request {other!r}")
         finally:
@@ -231,32 +186,19 @@ class Node:
             "spawner": self._force.spawner_pid,
             "workers": sorted(pid for pid in self._force.pids().values() if pid),  # one that is being forked has none
             "booted": self._booted,
-            "served": self._served,
+            "served": self._history.served,
             "running": len(self._running),
             "queued": len(self._queue),
             "idle": self._pool.count("idle"),
             "forking": self._pool.count("forking"),
         }
 
-    def _runs(self, limit: object) -> list[dict[str, Any]]:
-        if not isinstance(limit, int) or not 0 < limit <= 10_000:
-            raise BadRequest(f"limit {limit!r} is not a number from 1 to 10000")
-        found: list[dict[str, Any]] = []
-        size = 0
-        for record in list(reversed(self._records.values()))[:limit]:
-            raw = record.to_wire()
-            size += 1024 + len(record.outcome.stderr) + len(record.outcome.trap or "") + sum(map(len, record.args))
-            if size > wire.MAX_FRAME * 3 // 4:
-                break
-            found.append(raw)
-        return found
-
     def _launch(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
         """Take a launch in. Raises `NodeError`; True when the descriptors are the launch's from now on."""
         started, begun = time.time(), time.monotonic_ns()
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
-        task = self._parse(peer, message, fds, started, begun)
+        task = parse(peer, message, fds, self._store, started, begun)
         digest = task.info.digest
         if digest in self._rejected:
             raise ProgramRejected(self._rejected[digest])
@@ -268,43 +210,6 @@ class Node:
         if task.worker is None and task in self._queue:
             task.timer = self._loop.after(QUEUE_SECONDS, lambda: self._waited_too_long(task))
         return True
-
-    def _parse(self, peer: Peer, message: wire.Message, fds: list[int], started: float, begun: int) -> Task:
-        for name in _TEXT:
-            if not isinstance(message.get(name), str):
-                raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
-        args, env, limits = message.get("args"), message.get("env"), message.get("limits")
-        if not isinstance(args, list) or not all(isinstance(word, str) and "\0" not in word for word in args):
-            raise BadRequest("args: not a list of strings without NUL")
-        if not isinstance(env, dict) or not all(isinstance(t, str) and "\0" not in t for kv in env.items() for t in kv):
-            raise BadRequest("env: not a map of strings without NUL")
-        if sum(len(word.encode()) + 1 for word in args) > MAX_BYTES:
-            raise BadRequest(f"args: over {MAX_BYTES} bytes")
-        if sum(len(k.encode()) + len(v.encode()) + 2 for k, v in env.items()) > MAX_ENV:
-            raise BadRequest(f"env: over {MAX_ENV} bytes")
-        if not isinstance(limits, dict):
-            raise BadRequest("limits: not a map")
-        if len(fds) != 2:
-            raise BadRequest(f"{len(fds)} descriptors came with the launch, and it takes 2: stdin and stdout")
-        try:
-            check_name(message["program"])
-            found = Limits.from_wire(limits)
-        except (GrammarError, LimitsError) as why:
-            raise BadRequest(str(why)) from None
-        return Task(
-            id=secrets.token_hex(16),
-            peer=peer,
-            info=self._store.find(message["program"]),
-            args=tuple(args),
-            tenant=message["tenant"],
-            request_id=message["request_id"],
-            object=message["object"],
-            limits=found,
-            env=env,
-            fds=fds,
-            started=started,
-            begun=begun,
-        )
 
     # From the queue to a worker.
 
@@ -511,36 +416,7 @@ class Node:
             launch_us=max(0, launch_us),
             outcome=outcome,
         )
-        self._served += 1
-        self._records[record.id] = record
-        while len(self._records) > self._settings.records:
-            self._records.popitem(last=False)
+        self._history.add(record)
         if self._by_peer.pop(task.peer, None) is not None:
             task.peer.send({"record": record.to_wire()})
             task.peer.leave()
-
-
-@contextmanager
-def _claimed(path: str) -> Iterator[None]:
-    """The socket's place, ours for as long as we serve. Raises `NodeFailed`."""
-    if len(os.fsencode(path)) > 90:
-        raise NodeFailed(f"socket {path}: {len(os.fsencode(path))} bytes long, and the kernel allows about 100")
-    place = Path(path)
-    try:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if place.exists():
-            if not place.is_socket():
-                raise NodeFailed(f"socket {path}: something else stands there")
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-                try:
-                    probe.connect(path)
-                except ConnectionRefusedError:
-                    place.unlink()  # left by a node that was killed
-                else:
-                    raise NodeFailed(f"socket {path}: a node serves there already")
-    except OSError as why:
-        raise NodeFailed(f"socket {path}: {why.strerror or why}") from None
-    try:
-        yield
-    finally:
-        place.unlink(missing_ok=True)

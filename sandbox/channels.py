@@ -16,6 +16,7 @@ from typing import Protocol
 from insitu.sandbox.errno import GuestError, GuestStop, from_host
 
 Views = Sequence[memoryview]
+_U32 = (1 << 32) - 1
 TAIL = 16 << 10  # bytes of stderr that an outcome keeps
 
 
@@ -103,14 +104,20 @@ class FileSource:
 
 
 class StreamSource:
-    """A pipe, socket or terminal. The descriptor must be non-blocking."""
+    """A pipe, socket or terminal. The descriptor must be non-blocking.
 
-    __slots__ = ("_bytes", "_calls", "_fd")
+    `patient`: a named pipe that nobody has opened for writing yet. It reads as ended until somebody does: wait first.
+    """
 
-    def __init__(self, fd: int) -> None:
-        self._fd, self._calls, self._bytes = fd, 0, 0
+    __slots__ = ("_bytes", "_calls", "_fd", "_patient")
+
+    def __init__(self, fd: int, *, patient: bool = False) -> None:
+        self._fd, self._calls, self._bytes, self._patient = fd, 0, 0, patient
 
     def read(self, views: Views, wait: Wait) -> int:
+        if self._patient:
+            wait.until_ready(self._fd, select.POLLIN)
+            self._patient = False
         while True:
             try:
                 count = os.readv(self._fd, views)
@@ -191,25 +198,36 @@ class FdSink:
 
 
 class TailSink:
-    """Keeps the last bytes written to it (stderr), counts all, and shows each to `echo` as it comes."""
+    """Keeps the last bytes written to it (stderr), counts all, and hands them on to `echo` as they come.
+
+    An echo that fails is given up: the tail is what counts.
+    """
 
     __slots__ = ("_bytes", "_calls", "_echo", "_keep", "_tail")
 
-    def __init__(self, keep: int = TAIL, echo: Callable[[memoryview], object] | None = None) -> None:
+    def __init__(self, keep: int = TAIL, echo: Sink | None = None) -> None:
         self._tail, self._keep, self._echo, self._calls, self._bytes = bytearray(), keep, echo, 0, 0
 
     def write(self, views: Views, wait: Wait) -> int:
         count = 0
         for view in views:
-            if self._echo is not None:
-                self._echo(view)
+            if count + len(view) > _U32:
+                break  # the same megabytes a thousand times over: what was taken is a 32-bit figure
             self._tail += view[-self._keep :]
             count += len(view)
-        if len(self._tail) > 2 * self._keep:
-            del self._tail[: -self._keep]
+            self._bytes += len(view)
+            if len(self._tail) > 2 * self._keep:
+                del self._tail[: -self._keep]
+            self._hand_on(view, wait)
         self._calls += 1
-        self._bytes += count
         return count
+
+    def _hand_on(self, view: memoryview, wait: Wait) -> None:
+        while self._echo is not None and len(view) > 0:
+            try:
+                view = view[self._echo.write([view], wait) :]
+            except GuestError:
+                self._echo = None
 
     def ready(self) -> int | None:
         return None

@@ -85,8 +85,8 @@ class Runner:
             self._alarm.set(end)
             try:
                 failure = instance.instantiate(program.pre)
-                has_memory = failure is None and instance.find_memory()
                 if failure is None:
+                    instance.find_memory()
                     if launch.on_start is not None:
                         launch.on_start()
                     failure = instance.call(b"_start")
@@ -98,7 +98,7 @@ class Runner:
                 fuel=fuel - instance.fuel_left(),
                 cpu_us=(time.thread_time_ns() - cpu) // 1000,
                 wall_us=int(elapsed * 1e6),
-                memory_peak=instance.memory_size() if has_memory else 0,
+                memory_peak=instance.memory_size() if instance.has_memory else 0,
                 bytes_in=launch.stdin.statistics().bytes,
                 bytes_out=stdout.statistics().bytes,
                 bytes_err=launch.stderr.statistics().bytes,

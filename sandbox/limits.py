@@ -72,7 +72,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise LimitsError(f"{text!r} is not a size; write a number and B, KiB, MiB, GiB or TiB, such as 256MiB")
-    return int(float(match[1]) * _SIZE_UNITS[(match[2] or "").lower()])
+    size = float(match[1]) * _SIZE_UNITS[(match[2] or "").lower()]
+    if size > OUTPUT_BOUNDS[1]:
+        raise LimitsError(f"{text[:40]!r} is more than any size here may be, {OUTPUT_BOUNDS[1]} B")
+    return int(size)
 
 
 def parse_duration(text: str) -> float:

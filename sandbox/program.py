@@ -7,6 +7,8 @@ from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
 
 MAX_BYTES: Final = 128 << 20
+_LINE: Final = 300
+_LINES: Final = 8
 _CORE: Final = b"\0asm\x01\0\0\0"
 _COMPONENT: Final = b"\0asm\x0d\0\x01\0"
 
@@ -58,8 +60,9 @@ class Program:
 
 
 def _lines(why: Exception) -> str:
-    """The engine's words on one line."""
-    return ": ".join(line.strip() for line in str(why).splitlines() if line.strip() and line.strip() != "Caused by:")
+    """The engine's words on one line, and no more of them than people read: names in a program can be megabytes."""
+    lines = [line.strip()[:_LINE] for line in str(why).splitlines()[:_LINES]]
+    return ": ".join(line for line in lines if line and line != "Caused by:")
 
 
 __all__ = ["MAX_BYTES", "Program", "compile_program", "program_digest", "to_wasm"]

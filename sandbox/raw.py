@@ -119,6 +119,7 @@ _set_fuel = _bind("wasmtime_context_set_fuel", Ptr, Ptr, c_uint64)
 _get_fuel = _bind("wasmtime_context_get_fuel", Ptr, Ptr, Ptr)
 _export_get = _bind("wasmtime_instance_export_get", c_bool, Ptr, Ptr, c_char_p, c_size_t, Ptr)
 _func_call = _bind("wasmtime_func_call", Ptr, Ptr, Ptr, Ptr, c_size_t, Ptr, c_size_t, Ptr)
+_caller_export_get = _bind("wasmtime_caller_export_get", c_bool, Ptr, c_char_p, c_size_t, Ptr)
 _memory_data = _bind("wasmtime_memory_data", Ptr, Ptr, Ptr)
 _memory_size = _bind("wasmtime_memory_data_size", c_size_t, Ptr, Ptr)
 _trap_new = _bind("wasmtime_trap_new", Ptr, c_char_p, c_size_t)
@@ -145,6 +146,7 @@ _view.restype, _view.argtypes = ctypes.py_object, [Ptr, ctypes.c_ssize_t, c_int]
 _WRITABLE = 0x200
 
 EXTERN_FUNC, EXTERN_MEMORY = 0, 3
+_LINE, _FRAMES = 240, 40  # of a trap's text: characters, and lines
 _EXTERN_SIZE, _OF = 64, 8
 
 # wasmtime_trap_code_enum
@@ -272,11 +274,14 @@ def new_trap(message: bytes) -> int:
 
 
 def _tidy(text: str) -> str:
-    """The engine's words with the cause first, then the wasm backtrace, a frame a line."""
+    """The engine's words with the cause first, then the wasm backtrace, a frame a line.
+
+    Functions may have names of megabytes: no line, and no number of them, is longer than people read.
+    """
     where, _, cause = text.partition("Caused by:")
     frames = [line.strip() for line in where.splitlines()[1:] if line.strip()] if cause else []
     first = " ".join((cause or text).split()).removeprefix("wasm trap: ")
-    return "\n".join([first, *frames])
+    return "\n".join(line[:_LINE] for line in [first, *frames[:_FRAMES]])
 
 
 class Failure:
@@ -291,7 +296,7 @@ class Failure:
 class Instance:
     """One store with one instance in it. Not reentrant; `close` frees everything."""
 
-    __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "view")
+    __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "has_memory", "view")
 
     def __init__(self, engine: Engine, memory_limit: int, fuel: int) -> None:
         """The next `increment_epoch` interrupts whatever runs in it."""
@@ -305,6 +310,7 @@ class Instance:
         self._extern = ctypes.create_string_buffer(_EXTERN_SIZE)
         self._memory = ctypes.create_string_buffer(_EXTERN_SIZE)
         self._trap = Ptr()
+        self.has_memory = False
         self.view: memoryview = memoryview(b"")
         """The guest's memory as it was when last looked at: it may be shorter than it is by now, never longer."""
 
@@ -312,16 +318,22 @@ class Instance:
         """Also runs the module's start function. The memory is in `view` only after `find_memory`."""
         return self._failure(_pre_instantiate(pre, self._context, self._instance, byref(self._trap)))
 
-    def find_memory(self) -> bool:
-        """Whether the instance exports a memory called `memory`; if so `view` shows it from now on."""
-        if not _export_get(self._context, self._instance, b"memory", 6, self._memory):
-            return False
-        if self._memory.raw[0] != EXTERN_MEMORY:
-            return False
+    def find_memory(self, caller: int | None = None) -> bool:
+        """Whether the instance exports a memory called `memory`; if so `view` shows it from now on.
+
+        While the module's start function runs there is no instance yet: a host function asks through its `caller`.
+        """
+        if caller is None:
+            found = _export_get(self._context, self._instance, b"memory", 6, self._memory)
+        else:
+            found = _caller_export_get(caller, b"memory", 6, self._memory)
+        self.has_memory = bool(found) and self._memory.raw[0] == EXTERN_MEMORY
         self.refresh()
-        return True
+        return self.has_memory
 
     def refresh(self) -> memoryview:
+        if not self.has_memory:  # the engine would abort the process over a handle that is none
+            return self.view
         memory = ctypes.addressof(self._memory) + _OF
         size = _memory_size(self._context, memory)
         self.view = _view(_memory_data(self._context, memory), size, _WRITABLE) if size else memoryview(bytearray())

@@ -21,91 +21,7 @@ from insitu.sandbox import errno, raw
 from insitu.sandbox.channels import Deadline, Sink, Source, Wait
 from insitu.sandbox.errno import GuestError, GuestStop
 from insitu.sandbox.outcome import LimitHit
-
-MODULE: Final = b"wasi_snapshot_preview1"
-
-# Parameters of every function: i for a 32-bit word, I for a 64-bit one. All but proc_exit answer an error number.
-SIGNATURES: Final[dict[str, str]] = {
-    "args_get": "ii",
-    "args_sizes_get": "ii",
-    "clock_res_get": "ii",
-    "clock_time_get": "iIi",
-    "environ_get": "ii",
-    "environ_sizes_get": "ii",
-    "fd_advise": "iIIi",
-    "fd_allocate": "iII",
-    "fd_close": "i",
-    "fd_datasync": "i",
-    "fd_fdstat_get": "ii",
-    "fd_fdstat_set_flags": "ii",
-    "fd_fdstat_set_rights": "iII",
-    "fd_filestat_get": "ii",
-    "fd_filestat_set_size": "iI",
-    "fd_filestat_set_times": "iIIi",
-    "fd_pread": "iiiIi",
-    "fd_prestat_dir_name": "iii",
-    "fd_prestat_get": "ii",
-    "fd_pwrite": "iiiIi",
-    "fd_read": "iiii",
-    "fd_readdir": "iiiIi",
-    "fd_renumber": "ii",
-    "fd_seek": "iIii",
-    "fd_sync": "i",
-    "fd_tell": "ii",
-    "fd_write": "iiii",
-    "path_create_directory": "iii",
-    "path_filestat_get": "iiiii",
-    "path_filestat_set_times": "iiiiIIi",
-    "path_link": "iiiiiii",
-    "path_open": "iiiiiIIii",
-    "path_readlink": "iiiiii",
-    "path_remove_directory": "iii",
-    "path_rename": "iiiiii",
-    "path_symlink": "iiiii",
-    "path_unlink_file": "iii",
-    "poll_oneoff": "iiii",
-    "proc_exit": "i",
-    "proc_raise": "i",
-    "random_get": "ii",
-    "sched_yield": "",
-    "sock_accept": "iii",
-    "sock_recv": "iiiiii",
-    "sock_send": "iiiii",
-    "sock_shutdown": "ii",
-}
-
-# What a call answers on an open descriptor that is a stream; on any other it is EBADF. The descriptor is argument 0.
-ON_A_STREAM: Final[dict[str, int]] = {
-    "fd_advise": errno.SPIPE,
-    "fd_allocate": errno.SPIPE,
-    "fd_datasync": errno.INVAL,
-    "fd_filestat_set_size": errno.INVAL,
-    "fd_filestat_set_times": errno.NOTCAPABLE,
-    "fd_pread": errno.SPIPE,
-    # wasi-libc looks for preopened directories at start-up and stops at the first EBADF.
-    "fd_prestat_dir_name": errno.BADF,
-    "fd_prestat_get": errno.BADF,
-    "fd_pwrite": errno.SPIPE,
-    "fd_readdir": errno.NOTDIR,
-    "fd_seek": errno.SPIPE,
-    "fd_sync": errno.INVAL,
-    "fd_tell": errno.SPIPE,
-    "path_create_directory": errno.NOTDIR,
-    "path_filestat_get": errno.NOTDIR,
-    "path_filestat_set_times": errno.NOTDIR,
-    "path_link": errno.NOTDIR,
-    "path_open": errno.NOTDIR,
-    "path_readlink": errno.NOTDIR,
-    "path_remove_directory": errno.NOTDIR,
-    "path_rename": errno.NOTDIR,
-    "path_symlink": errno.NOTDIR,
-    "path_unlink_file": errno.NOTDIR,
-    "sock_accept": errno.NOTSOCK,
-    "sock_recv": errno.NOTSOCK,
-    "sock_send": errno.NOTSOCK,
-    "sock_shutdown": errno.NOTSOCK,
-}
-_DESCRIPTOR_AT: Final = {"path_symlink": 8}  # its first two arguments are a path
+from insitu.sandbox.preview1 import DESCRIPTOR_AT, MODULE, ON_A_STREAM, SIGNATURES
 
 IOV_MAX: Final = 1024  # POSIX's own bound on one readv or writev
 SUBSCRIPTIONS_MAX: Final = 1024
@@ -124,6 +40,10 @@ _subscription = struct.Struct("<QB7xI4xQQH6x").unpack_from  # userdata, tag, clo
 _event = struct.Struct("<QHB5xQH6x").pack_into
 
 Arguments = Array[c_uint32]
+
+
+class _NoMemory(Exception):
+    """No memory is known: the module exports none, or its start function is running and it has to be asked for."""
 
 
 class Descriptor:
@@ -180,16 +100,20 @@ class Host:
     def _function(self, name: str) -> Callable[[Arguments], int]:
         if name not in ON_A_STREAM:
             return getattr(self, name)  # type: ignore[no-any-return]
-        answer, at = ON_A_STREAM[name], _DESCRIPTOR_AT.get(name, 0)
+        answer, at = ON_A_STREAM[name], DESCRIPTOR_AT.get(name, 0)
         return lambda a: answer if a[at] in self._guest().fds else errno.BADF
 
     def _entry(self, function: Callable[[Arguments], int]) -> raw.Callback:
         args_at = raw.args_at
 
-        def entry(_env: int, _caller: int, address: int, _count: int) -> int:
+        def entry(_env: int, caller: int, address: int, _count: int) -> int:
             a = args_at(address)
             try:
-                a[0] = function(a)
+                try:
+                    a[0] = function(a)
+                except _NoMemory:
+                    # Nothing is done before the first look at memory, so it can be done again.
+                    a[0] = function(a) if self._guest().instance.find_memory(caller) else errno.FAULT
                 return 0
             except GuestError as error:
                 a[0] = error.code
@@ -215,6 +139,8 @@ class Host:
         instance = self._guest().instance
         view, end = instance.view, pointer + length
         if end > len(view):
+            if not instance.has_memory:
+                raise _NoMemory
             view = instance.refresh()
             if end > len(view):
                 raise GuestError(errno.FAULT)

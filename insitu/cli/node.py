@@ -45,7 +45,8 @@ def node(
     from pathlib import Path
 
     from insitu.runtime.cache import user_cache
-    from insitu.runtime.node import Node, NodeFailed, Settings
+    from insitu.runtime.node import Node, Settings
+    from insitu.runtime.place import NodeFailed
 
     for directory in programs:
         if not Path(directory).is_dir():

@@ -1,0 +1,61 @@
+"""The node's socket in the file system: one node to a place, and only its own user may speak there."""
+
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class NodeFailed(Exception):
+    """The node cannot serve; the message says why."""
+
+
+@contextmanager
+def claimed(path: str) -> Iterator[None]:
+    """The socket's place, ours for as long as we serve. Raises `NodeFailed`."""
+    if len(os.fsencode(path)) > 90:
+        raise NodeFailed(f"socket {path}: {len(os.fsencode(path))} bytes long, and the kernel allows about 100")
+    place = Path(path)
+    try:
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if place.exists():
+            if not place.is_socket():
+                raise NodeFailed(f"socket {path}: something else stands there")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    place.unlink()  # left by a node that was killed
+                else:
+                    raise NodeFailed(f"socket {path}: a node serves there already")
+    except OSError as why:
+        raise NodeFailed(f"socket {path}: {why.strerror or why}") from None
+    try:
+        yield
+    finally:
+        place.unlink(missing_ok=True)
+
+
+def listen(path: str) -> socket.socket:
+    """Non-blocking. Raises `NodeFailed`."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    # Bound under another name first: when the socket is there, it is listening, and only we may use it.
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        listener.bind(temporary)
+        os.chmod(temporary, 0o600)
+        listener.listen(1024)
+        os.rename(temporary, path)
+    except OSError as why:
+        listener.close()
+        Path(temporary).unlink(missing_ok=True)
+        raise NodeFailed(f"socket {path}: {why.strerror or why}") from None
+    return listener
+
+
+def is_friend(sock: socket.socket) -> bool:
+    """Whether the peer runs as our own user, or as root."""
+    uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    return uid in (os.geteuid(), 0)

@@ -1,0 +1,85 @@
+"""A launch on its way through the node, and the checks that a peer's words pass before they are one."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Final
+
+from insitu.runtime import wire
+from insitu.runtime.errors import BadRequest
+from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
+from insitu.runtime.loop import Timer
+from insitu.runtime.peer import Peer
+from insitu.runtime.programs import ProgramInfo, ProgramStore
+from insitu.sandbox.errors import LimitsError
+from insitu.sandbox.limits import Limits
+from insitu.sandbox.outcome import Outcome
+
+MAX_ENV: Final = 64 << 10
+_TEXT: Final = ("program", "tenant", "request_id", "object")
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """A launch on its way through the node."""
+
+    id: str
+    peer: Peer
+    info: ProgramInfo
+    args: tuple[str, ...]
+    tenant: str
+    request_id: str
+    object: str
+    limits: Limits
+    env: dict[str, str]
+    fds: list[int]
+    started: float
+    begun: int
+    accepted: bool = False
+    worker: int | None = None
+    pid: int = 0
+    timer: Timer | None = None
+    killed: Outcome | None = None
+    """Why the node killed its worker, if it did."""
+
+
+def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore, started: float, begun: int) -> Task:
+    """A peer's launch. Raises `BadRequest` naming what is wrong with it, `UnknownProgram`, `ProgramRejected`."""
+    for name in _TEXT:
+        if not isinstance(message.get(name), str):
+            raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
+    args, env, limits = message.get("args"), message.get("env"), message.get("limits")
+    if not isinstance(args, list) or not all(_is_word(word) for word in args):
+        raise BadRequest("args: not a list of strings without NUL")
+    if not isinstance(env, dict) or not all(_is_word(text) for pair in env.items() for text in pair):
+        raise BadRequest("env: not a map of strings without NUL")
+    if sum(len(word.encode()) + 1 for word in args) > MAX_BYTES:
+        raise BadRequest(f"args: over {MAX_BYTES} bytes")
+    if sum(len(k.encode()) + len(v.encode()) + 2 for k, v in env.items()) > MAX_ENV:
+        raise BadRequest(f"env: over {MAX_ENV} bytes")
+    if not isinstance(limits, dict):
+        raise BadRequest("limits: not a map")
+    if len(fds) != 2:
+        raise BadRequest(f"{len(fds)} descriptors came with the launch, and it takes 2: stdin and stdout")
+    try:
+        check_name(message["program"])
+        found = Limits.from_wire(limits)
+    except (GrammarError, LimitsError) as why:
+        raise BadRequest(str(why)) from None
+    return Task(
+        id=secrets.token_hex(16),
+        peer=peer,
+        info=store.find(message["program"]),
+        args=tuple(args),
+        tenant=message["tenant"],
+        request_id=message["request_id"],
+        object=message["object"],
+        limits=found,
+        env=env,
+        fds=fds,
+        started=started,
+        begun=begun,
+    )
+
+
+def _is_word(text: object) -> bool:
+    return isinstance(text, str) and "\0" not in text
