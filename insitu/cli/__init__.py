@@ -1,6 +1,8 @@
 """The `insitu` command. Each subcommand is a module of its own, imported only when it is asked for."""
 
+import fcntl
 import importlib
+import os
 import sys
 from typing import Final
 
@@ -42,6 +44,7 @@ def _insitu() -> None:
 
 def main() -> None:
     """The entry point. Exits 2 for a user's mistake, 130 on Ctrl-C; other codes are the subcommand's own."""
+    _fill_standard_descriptors()
     try:
         code = _insitu.main(prog_name="insitu", standalone_mode=False)
     except click.exceptions.Abort:
@@ -57,3 +60,19 @@ def main() -> None:
         sys.stdout = None
         code = 141
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fill_standard_descriptors() -> None:
+    """A standard descriptor that was closed by our parent would become the first file that we open: what a guest reads
+    as its input, or writes over. Each becomes a pipe that nobody holds the other end of: it reads as
+    ended, and no write to it succeeds."""
+    for fd, end in ((0, 0), (1, 1), (2, 1)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            pipe = os.pipe()
+            kept = fcntl.fcntl(pipe[end], fcntl.F_DUPFD_CLOEXEC, 3)
+            for either in pipe:
+                os.close(either)
+            os.dup2(kept, fd)
+            os.close(kept)

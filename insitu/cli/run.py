@@ -3,7 +3,8 @@
 import json
 import os
 import stat
-import sys
+import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from insitu.runtime.programs import ProgramStore
 from insitu.sandbox import raw
 from insitu.sandbox.channels import (
     EmptySource,
+    FdSink,
     FileSource,
     Source,
     StreamSource,
@@ -25,15 +27,17 @@ from insitu.sandbox.channels import (
     source_from_fd,
 )
 from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import EngineError, LimitsError, ProgramError
 from insitu.sandbox.launch import Launch, Runner
-from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, Limits
+from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, OUTPUT_BOUNDS, Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
 _SUFFIXES: Final = (".wasm", ".wat")
+_STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
 
 class _Mistake(click.UsageError):
@@ -43,7 +47,6 @@ class _Mistake(click.UsageError):
 
 
 class _Command(click.Command):
-
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
@@ -51,7 +54,7 @@ class _Command(click.Command):
             raise _Mistake(why.format_message(), why.ctx) from None
 
 
-@click.command(cls=_Command, context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(cls=_Command, context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--input", "input_", default="-", metavar="FILE|-", help="The guest's stdin.  [default: -]")
 @click.option("-o", "--output", default="-", metavar="FILE|-", help="The guest's stdout.  [default: -]")
 @click.option("--memory", type=Size(), default=256 * MIB, metavar="SIZE", help="Linear memory.  [default: 256MiB]")
@@ -88,10 +91,11 @@ def run(
         with ExitStack() as stack:
             source = _source(stack, input_)
             target = _Target(stack, output)
-            stderr = TailSink(echo=_to_stderr)
+            stderr = TailSink(echo=_stderr(stack))
             argv = [Path(program).stem if _is_path(program) else program, *args]
             _check_words(argv, env)
-            outcome = runner.run(ready, Launch(argv, source, target.fd, limits, env=dict(env), stderr=stderr))
+            launch = Launch(argv, source, target.fd, limits, env=dict(env), stderr=stderr)
+            outcome = _aside(lambda: runner.run(ready, launch))
             target.finish(outcome)
     except (LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
         raise _Ours(str(why)) from None
@@ -170,6 +174,8 @@ def _source(stack: ExitStack, name: str) -> Source:
     stack.callback(os.close, fd)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
         raise _Ours(f"{name}: is a directory, not a file")
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return StreamSource(fd, patient=True)
     return source_from_fd(fd)
 
 
@@ -194,7 +200,6 @@ class _Target:
     def __init__(self, stack: ExitStack, name: str) -> None:
         self._final: Path | None = None
         if name == "-":
-            sys.stdout.flush()
             if stat.S_ISREG(os.fstat(1).st_mode):
                 self.fd = 1
             else:
@@ -212,6 +217,8 @@ class _Target:
                 self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
                 self.fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
                 stack.callback(self._temporary.unlink, missing_ok=True)
+                if path.exists():
+                    os.fchmod(self.fd, stat.S_IMODE(path.stat().st_mode))  # who may read it stays as it was
                 self._final = path
         except OSError as why:
             raise _Ours(f"{name}: {why.strerror}") from None
@@ -219,15 +226,36 @@ class _Target:
 
     def finish(self, outcome: Outcome) -> None:
         if self._final is not None and outcome.ok:
-            os.replace(self._temporary, self._final)
+            try:
+                os.replace(self._temporary, self._final)
+            except OSError as why:
+                raise _Ours(f"{self._final}: {why.strerror}") from None
 
 
-def _to_stderr(data: memoryview) -> None:
-    try:
-        sys.stderr.buffer.write(data)
-        sys.stderr.buffer.flush()
-    except OSError:
-        pass  # nobody listens; the outcome keeps the tail
+def _stderr(stack: ExitStack) -> FdSink:
+    """Ours, waited for no longer than the guest may run: a pipe that nobody empties must not hold it beyond that."""
+    fd = 2 if stat.S_ISREG(os.fstat(2).st_mode) else _reopened(stack, 2, os.O_WRONLY) or 2
+    return FdSink(fd, OUTPUT_BOUNDS[1], lambda reached: GuestStop())
+
+
+def _aside(work: Callable[[], Outcome]) -> Outcome:
+    """Done by a thread of its own. Ctrl-C is heard by the main thread alone, and there only between lines of Python:
+    were the guest run in it, a guest that computes would be interrupted when it has ended."""
+    done: list[Outcome | BaseException] = []
+
+    def target() -> None:
+        try:
+            done.append(work())
+        except BaseException as why:  # noqa: BLE001 - it is raised again below
+            done.append(why)
+
+    threading.stack_size(_STACK)
+    thread = threading.Thread(target=target, name="insitu-guest", daemon=True)  # left behind on Ctrl-C, with all else
+    thread.start()
+    thread.join()
+    if isinstance(done[0], BaseException):
+        raise done[0]
+    return done[0]
 
 
 def _write_json(path: str, program: Program, argv: list[str], limits: Limits, outcome: Outcome) -> None:
