@@ -32,18 +32,23 @@ What clients get:
 A program that fails after its status was sent has its connection reset. The missing last chunk would say as much to
 HTTP/1.1, but in HTTP/1.0 a closed connection is how a whole body ends, and eventlet does not tell which one is spoken.
 
+Without these filters a Swift ignores `X-Run` and answers with the object. Who must know first asks `GET /info`, which
+has an "insitu" section where they are installed.
+
 Who may read an object is who may run a program on it: authentication and ACLs are Swift's and untouched.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from swift.common.registry import register_swift_info
 from swift.common.swob import wsgi_to_str
 from swift.common.utils import close_if_possible, get_logger, split_path
 from swift.common.wsgi import WSGIContext
 
+import insitu
 from insitu.runtime.errors import NodeLost
-from insitu.runtime.grammar import GrammarError
+from insitu.runtime.grammar import MAX_BYTES, GrammarError
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import Limits, parse_duration, parse_size
 from insitu.sandbox.outcome import Outcome
@@ -64,10 +69,7 @@ class RunHook:
     def __init__(self, app: Any, conf: dict[str, str]) -> None:
         """Raises ValueError for a setting that is malformed."""
         self.app = app
-        try:
-            self.limits = _limits(conf)
-        except (LimitsError, ValueError) as why:
-            raise ValueError(f"run_hook: {why}") from None
+        self.limits = _limits_of(conf)
         self.logger = get_logger(conf, log_route="insitu-run-hook")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -231,18 +233,23 @@ def _why_not_whole(headers: Headers) -> str:
     return "the object's bytes are not whole on one storage node, or no object_hook is installed there"
 
 
-def _limits(conf: dict[str, str]) -> Limits:
+def _limits_of(conf: dict[str, str]) -> Limits:
+    """The limits that the settings name. Raises ValueError."""
     default = Limits()
-    fuel = int(conf.get("fuel", 0))
-    return Limits(
-        memory=parse_size(conf["memory"]) if "memory" in conf else default.memory,
-        wall=parse_duration(conf["wall"]) if "wall" in conf else default.wall,
-        output=parse_size(conf["output"]) if "output" in conf else default.output,
-        fuel=fuel or None,
-    )
+    try:
+        return Limits(
+            memory=parse_size(conf["memory"]) if "memory" in conf else default.memory,
+            wall=parse_duration(conf["wall"]) if "wall" in conf else default.wall,
+            output=parse_size(conf["output"]) if "output" in conf else default.output,
+            fuel=int(conf.get("fuel", 0)) or None,
+        )
+    except (LimitsError, ValueError) as why:
+        raise ValueError(f"run_hook: {why}") from None
 
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], RunHook]:
     """paste.deploy's way in: `use = egg:insitu#run_hook`."""
     conf = global_conf | local_conf
+    limits = _limits_of(conf)
+    register_swift_info("insitu", version=insitu.__version__, max_run_request=MAX_BYTES, limits=limits.to_wire())
     return lambda app: RunHook(app, conf)

@@ -268,7 +268,9 @@ def test_killed_in_the_middle_of_a_run(lone: Store, victim: str, program: str, s
             assert response.status == 200
             assert response.read(70_000)
         eventually(lambda: client.ping()["running"] == 1, "the guest runs")
-        for pid in client.ping()["workers"] if victim == "worker" else [node.daemon_pid]:
+        assert node.daemon_pid is not None
+        victims: list[int] = client.ping()["workers"] if victim == "worker" else [node.daemon_pid]
+        for pid in victims:
             kill(pid, signal.SIGKILL)
         if program == "stall":
             with pytest.raises((ConnectionError, IncompleteRead)):

@@ -1,6 +1,7 @@
 """A run as a client sees it: what comes back, how often it ran, and who may ask for it."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import closing
@@ -112,6 +113,12 @@ def test_one_connection_serves_many_requests(store: Store) -> None:
         ]
         assert seen == [200, 200, 422, 200, 404, 200, 422, 400, 200, 200]
         assert connection.sock is not None  # never closed in between
+
+
+def test_a_client_can_ask_whether_x_run_is_understood(store: Store) -> None:
+    info = json.loads(store.ask("GET", "/info", {}, anonymous=True).body)["insitu"]
+    assert info["max_run_request"] == 4096
+    assert info["limits"]["wall"] == 10
 
 
 # -- exactly once ------------------------------------------------------------------------------------------------------

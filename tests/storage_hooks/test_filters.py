@@ -1,0 +1,201 @@
+"""The filters alone: plain requests pass as they are, and wrong settings are named when the server starts."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from insitu.sandbox.limits import Limits
+from insitu.storage_hooks import inside, object_hook, run_hook, run_switch
+from insitu.storage_hooks.object_hook import ObjectHook
+from insitu.storage_hooks.run_hook import RunHook
+
+OBJECT_CONF = {"socket": "/nonexistent", "node": "object-1"}
+
+
+@pytest.fixture(autouse=True)
+def plain_loggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swift's own open a socket to the system's log, and never close it."""
+    for module in (object_hook, run_hook, run_switch):
+        monkeypatch.setattr(module, "get_logger", lambda *_, **__: logging.getLogger("insitu"))
+
+
+class App:
+    """Answers nothing, remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+        self.body = [b"plain"]
+
+    def __call__(self, *arguments: Any) -> list[bytes]:
+        self.seen.append(arguments)
+        return self.body
+
+
+@pytest.fixture
+def switch() -> run_switch.RunSwitch:
+    """Around a real proxy application, of which nothing is set up but what the filter reads at its start."""
+    from swift.common.error_limiter import ErrorLimiter
+    from swift.proxy.server import Application
+
+    class Plain(Application):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.error_limiter = ErrorLimiter(60, 10)
+            self.inner = App()
+
+        def __call__(self, *arguments: Any) -> Any:
+            return self.inner(*arguments)
+
+    return run_switch.RunSwitch(Plain(), {})
+
+
+def plain_request(method: str = "GET") -> dict[str, Any]:
+    return {"REQUEST_METHOD": method, "PATH_INFO": "/v1/a/c/o", "HTTP_RANGE": "bytes=0-1", "HTTP_X_NEWEST": "true"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+@pytest.mark.parametrize("make", [lambda app: RunHook(app, {}), lambda app: ObjectHook(app, OBJECT_CONF)])
+def test_a_plain_request_passes_as_it_is(make: Any, method: str) -> None:
+    app = App()
+    environ = plain_request(method)
+    before = dict(environ)
+
+    def start_response(*_: Any) -> None: ...
+
+    assert make(app)(environ, start_response) is app.body
+    [(seen, passed_on)] = app.seen
+    assert seen is environ
+    assert passed_on is start_response
+    assert environ == before
+
+
+def test_a_plain_request_passes_the_switch_as_it_is(switch: run_switch.RunSwitch) -> None:
+    environ = plain_request()
+    before = dict(environ)
+    assert switch(environ, lambda *_: None) is switch.app.inner.body
+    assert environ == before
+
+
+def test_a_forged_mark_is_stripped_without_x_run_too() -> None:
+    app = App()
+    environ = plain_request() | {inside.ENV_REQUEST: "args forged", inside.ENV_TERMS: "{}"}
+    RunHook(app, {})(environ, lambda *_: None)
+    assert inside.ENV_REQUEST not in app.seen[0][0]
+
+
+def test_what_the_run_hook_sends_on_is_what_the_object_hook_understands() -> None:
+    app = App()
+    environ = plain_request() | {"HTTP_X_RUN": "copy %C3%A9", "HTTP_IF_RANGE": '"x"'}
+    with contextlib.suppress(TypeError):  # the app never calls start_response
+        RunHook(app, {"memory": "64MiB", "wall": "2min", "output": "1KiB", "fuel": "5"})(environ, lambda *_: None)
+    [(sent, _)] = app.seen
+    assert not {"HTTP_X_RUN", "HTTP_RANGE", "HTTP_IF_RANGE"} & set(sent)
+    assert inside.parse_header(sent[inside.ENV_REQUEST]).args == ("é",)
+    terms = inside.Terms.decode(sent[inside.ENV_TERMS])
+    assert terms.tenant == "a"
+    assert terms.limits == Limits(memory=64 << 20, wall=120.0, output=1024, fuel=5)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", '{"tenant": "a", "limits": {"wall": -1}}', '{"limits": {}}'])
+def test_terms_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(inside.TermsError):
+        inside.Terms.decode(text)
+
+
+@pytest.mark.parametrize(
+    ("factory", "conf", "says"),
+    [
+        (object_hook.filter_factory, {"node": "object-1"}, "'socket' is missing"),
+        (object_hook.filter_factory, {"socket": "/s"}, "'node' is missing"),
+        (object_hook.filter_factory, OBJECT_CONF | {"beat": "0"}, "beat = '0'"),
+        (object_hook.filter_factory, OBJECT_CONF | {"accept_timeout": "soon"}, "accept_timeout = 'soon'"),
+        (run_hook.filter_factory, {"memory": "lots"}, "'lots' is not a size"),
+        (run_hook.filter_factory, {"wall": "0"}, "limit wall"),
+        (run_hook.filter_factory, {"fuel": "x"}, "run_hook"),
+        (run_switch.filter_factory, {}, "immediately left of the proxy-server app"),
+    ],
+)
+def test_a_wrong_setting_is_named_at_the_start(factory: Any, conf: dict[str, str], says: str) -> None:
+    with pytest.raises(ValueError, match=says.replace("'", ".")):
+        factory({}, **conf)(App())
+
+
+def test_the_switch_names_a_wrong_timeout(switch: run_switch.RunSwitch) -> None:
+    with pytest.raises(ValueError, match="node_timeout"):
+        run_switch.RunSwitch(switch.app, {"node_timeout": "never"})
+
+
+# -- a node that does not answer ---------------------------------------------------------------------------------------
+
+
+class ObjectServer:
+    """Has one object, and answers as Swift's object server does: with a reader that has an open file."""
+
+    class Reader:
+        def __init__(self, file: Any) -> None:
+            self._fp = file
+
+        def close(self) -> None:
+            self._fp.close()
+
+    def __init__(self) -> None:
+        self.file: Any = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Reader
+        start_response("200 OK", [("Content-Length", "5"), ("X-Backend-Timestamp", "1.0"), ("Etag", "x")])
+        return self.Reader(self.file)
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A socket on which somebody listens and nobody answers."""
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        path = str(Path(directory, "s"))
+        listener.bind(path)
+        listener.listen()
+        yield path
+
+
+def asked(path: str) -> tuple[str, dict[str, str], ObjectServer]:
+    server = ObjectServer()
+    hook = ObjectHook(server, {"socket": path, "node": "object-1", "accept_timeout": "0.2"})
+    seen: list[Any] = []
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/d1/7/a/c/o",
+        "wsgi.input": io.BytesIO(),
+        inside.ENV_REQUEST: "copy",
+        inside.ENV_TERMS: json.dumps({"tenant": "a", "limits": {}}),
+    }
+    body = b"".join(hook(environ, lambda *arguments: seen.append(arguments)))
+    assert body == b""
+    status, headers = seen[0]
+    return status, dict(headers), server
+
+
+def test_a_node_that_never_accepts_is_no_reason_to_ask_another(deaf: str) -> None:
+    """It may be starting the program at this very moment."""
+    before = len(os.listdir("/proc/self/fd"))
+    status, headers, server = asked(deaf)
+    assert status == "200 OK"  # for Swift: no other replica is tried
+    assert headers[inside.REFUSED] not in ("busy", "unavailable")
+    assert "did not accept within 0.2 s" in inside.unquote_reason(headers[inside.REASON])
+    assert server.file.closed
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the hub's own, made once
+
+
+def test_a_node_that_is_not_there_is(deaf: str) -> None:
+    status, headers, server = asked(deaf + "-not")
+    assert status == "503 Service Unavailable"
+    assert headers[inside.REFUSED] == "unavailable"
+    assert headers["X-Backend-Timestamp"] == "1.0"
+    assert server.file.closed
