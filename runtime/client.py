@@ -61,7 +61,8 @@ class _Connection:
     def connect(cls, path: str, timeout: float | None = None) -> Self:
         """Raises `NodeUnavailable` when nobody listens there."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(timeout)
+        if timeout is not None:
+            sock.settimeout(timeout)
         try:
             sock.connect(path)
         except OSError as why:

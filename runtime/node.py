@@ -10,6 +10,7 @@ A launch, start to end:
                   └─ refused: busy, unknown, rejected, malformed                      └─▶ record, exactly one
 """
 
+import gc
 import logging
 import os
 import signal
@@ -89,6 +90,7 @@ class Node:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `NodeFailed`."""
         self._loop.stop_on((signal.SIGTERM, signal.SIGINT))
+        gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
                 self._force.start()

@@ -30,6 +30,7 @@ class Peer:
         self._out = bytearray()
         self._open = True
         self._leaving = False
+        self._writing = False
         self._timer = loop.after(FIRST_WORD, self.close)
         loop.watch(sock.fileno(), self._event)
         self._read()  # most have spoken before we looked
@@ -96,12 +97,17 @@ class Peer:
                 sent = self._sock.send(self._out, socket.MSG_NOSIGNAL)
                 del self._out[:sent]
         except BlockingIOError:
-            return self._loop.watch(self._sock.fileno(), self._event, READ | WRITE)
+            return self._watch_writing(True)
         except OSError:
             return self.close()
         if self._leaving:
             return self.close()
-        return None if not self._open else self._loop.watch(self._sock.fileno(), self._event, READ)
+        return self._watch_writing(False)
+
+    def _watch_writing(self, writing: bool) -> None:
+        if writing != self._writing:
+            self._writing = writing
+            self._loop.watch(self._sock.fileno(), self._event, READ | WRITE if writing else READ)
 
     def leave(self) -> None:
         """Hang up once everything is sent."""

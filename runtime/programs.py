@@ -23,6 +23,7 @@ SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 _CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 _FIELDS: Final[tuple[str, ...]] = ("summary", "content_type")
+_SUFFIX: Final = ".wasm"
 _MANIFEST_MAX: Final = 64 << 10
 
 
@@ -50,7 +51,9 @@ class ProgramStore:
     def __init__(self, directories: Iterable[str | Path] = ()) -> None:
         """`directories` come before the shipped programs."""
         self._directories = [Path(d) for d in directories] + [SHIPPED]
-        self._known: dict[Path, tuple[tuple[int, ...], ProgramInfo]] = {}
+        # Text and not paths: a look-up is on the way of every launch.
+        self._prefixes = [os.path.join(d, "") for d in self._directories]
+        self._known: dict[str, tuple[tuple[int, ...], ProgramInfo]] = {}
 
     def find(self, name: str) -> ProgramInfo:
         """By name or `sha256:…` digest. Raises `UnknownProgram`, or `ProgramRejected` when its files cannot be read."""
@@ -59,8 +62,8 @@ class ProgramStore:
                 if info.digest == name:
                     return info
         elif "/" not in name:
-            for directory in self._directories:
-                path = directory / f"{name}.wasm"
+            for prefix in self._prefixes:
+                path = f"{prefix}{name}{_SUFFIX}"
                 if (stamp := _stamp(path)) is not None:
                     return self._read(path, stamp)
         raise UnknownProgram(f"no program {name!r} here; `insitu program list` shows the shipped ones")
@@ -69,35 +72,36 @@ class ProgramStore:
         """All readable programs, by name."""
         found: dict[str, ProgramInfo] = {}
         for directory in self._directories:
-            for path in sorted(directory.glob("*.wasm")):
-                if path.stem not in found and (stamp := _stamp(path)) is not None:
+            for path in sorted(directory.glob(f"*{_SUFFIX}")):
+                if path.stem not in found and (stamp := _stamp(str(path))) is not None:
                     try:
-                        found[path.stem] = self._read(path, stamp)
+                        found[path.stem] = self._read(str(path), stamp)
                     except ProgramRejected:
                         continue  # `find` says what is wrong with it when somebody asks for it
         return sorted(found.values(), key=lambda info: info.name)
 
-    def _read(self, path: Path, stamp: tuple[int, ...]) -> ProgramInfo:
-        known = self._known.get(path)
+    def _read(self, file: str, stamp: tuple[int, ...]) -> ProgramInfo:
+        known = self._known.get(file)
         if known is not None and known[0] == stamp:
             return known[1]
+        path = Path(file)
         try:
             digest = program_digest(path.read_bytes())
         except OSError as why:
             raise ProgramRejected(f"program {path.stem}: cannot be read: {why.strerror}") from None
-        info = ProgramInfo(path.stem, digest, str(path), **_manifest(path))
-        self._known[path] = (stamp, info)
+        info = ProgramInfo(path.stem, digest, file, **_manifest(path))
+        self._known[file] = (stamp, info)
         return info
 
 
-def _stamp(path: Path) -> tuple[int, ...] | None:
+def _stamp(path: str) -> tuple[int, ...] | None:
     """Changes whenever the program or its manifest does; None when there is no such program."""
     try:
         program = os.stat(path)
     except OSError:
         return None
     try:
-        manifest = os.stat(path.with_suffix(".toml"))
+        manifest = os.stat(f"{path.removesuffix(_SUFFIX)}.toml")
     except OSError:
         return (program.st_ino, program.st_size, program.st_mtime_ns)
     return (program.st_ino, program.st_size, program.st_mtime_ns, manifest.st_ino, manifest.st_mtime_ns)

@@ -53,11 +53,13 @@ class Limits:
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> "Limits":
         """From a mapping that may come from anybody. Missing fields take their defaults."""
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(str(k) for k in raw if k not in known)
+        unknown = sorted(str(k) for k in raw if k not in _NAMES)
         if unknown:
-            raise LimitsError(f"unknown limit {unknown[0]!r}; allowed: {', '.join(sorted(known))}")
+            raise LimitsError(f"unknown limit {unknown[0]!r}; allowed: {', '.join(sorted(_NAMES))}")
         return cls(**raw)
+
+
+_NAMES = frozenset(f.name for f in fields(Limits))
 
 
 def _check(name: str, value: object, bounds: tuple[float, float], unit: str, *types: type) -> None:
