@@ -16,8 +16,6 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from insitu.sandbox.raw import SETTINGS
-
 
 class CacheError(Exception):
     """The directory cannot be used; the message says why and what to do."""
@@ -26,6 +24,8 @@ class CacheError(Exception):
 @cache
 def engine_key() -> str:
     """16 hexadecimal digits that differ between engines whose machine code is not interchangeable."""
+    from insitu.sandbox.raw import SETTINGS  # only whoever compiles or loads maps the engine: the node does not
+
     what = f"wasmtime {version('wasmtime')};{platform.machine()};{SETTINGS}"
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 

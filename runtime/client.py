@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from insitu.runtime import wire
-from insitu.runtime.errors import BY_CODE, Busy, NodeError, NodeLost, NodeUnavailable, ProtocolError
+from insitu.runtime.errors import BY_CODE, BadRequest, Busy, NodeError, NodeLost, NodeUnavailable, ProtocolError
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
 from insitu.sandbox.limits import Limits
@@ -122,6 +122,8 @@ class Launch(_Connection):
         }
         try:
             wire.send(self._sock, message, (stdin, stdout))
+        except ValueError as why:
+            raise BadRequest(f"the request cannot be written: {why}") from None
         except OSError as why:
             raise NodeUnavailable(f"the node went away before it had the request: {why}") from None
         answer = self._receive(NodeUnavailable, "before it accepted")

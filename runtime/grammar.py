@@ -35,7 +35,10 @@ class RunRequest:
 
 def parse_run(value: str) -> RunRequest:
     """Parse the value of `X-Run`. Raises `GrammarError`."""
-    size = len(value.encode("utf-8", "surrogateescape"))
+    try:
+        size = len(value.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError as why:
+        raise GrammarError(f"run request: position {why.start} is no character that UTF-8 has") from None
     if size > MAX_BYTES:
         raise GrammarError(f"run request: {size} bytes, and at most {MAX_BYTES} are allowed")
     if bad := _CONTROL.search(value):
@@ -81,6 +84,9 @@ def _decode(word: str, at: int) -> str:
 
 def format_run(program: str, args: Iterable[str] = ()) -> str:
     """The inverse of `parse_run`: an ASCII value for the header. Raises `GrammarError` if it would not parse."""
-    value = " ".join(quote(word, safe="-._~/:=,+@#") or '""' for word in (program, *args))
+    try:
+        value = " ".join(quote(word, safe="-._~/:=,+@#") or '""' for word in (program, *args))
+    except UnicodeEncodeError as why:
+        raise GrammarError(f"run request: {why.object[:80]!r} is not UTF-8") from None
     parse_run(value)
     return value

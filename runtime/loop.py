@@ -13,6 +13,7 @@ log = logging.getLogger("insitu.node")
 Handler = Callable[[int], None]
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
+_SWEEP = 1024  # timers, above which the cancelled ones are looked for
 
 
 class Timer:
@@ -32,6 +33,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
         self._timers: list[tuple[float, int, Timer]] = []
+        self._sweep_at = _SWEEP
         self._order = itertools.count()
         self._running = True
 
@@ -50,6 +52,11 @@ class Loop:
 
     def after(self, seconds: float, call: Callable[[], None]) -> Timer:
         timer = Timer(call)
+        if len(self._timers) >= self._sweep_at:
+            # Most are cancelled long before they are due, which may be a day from now.
+            self._timers = [entry for entry in self._timers if entry[2].call is not None]
+            heapq.heapify(self._timers)
+            self._sweep_at = max(_SWEEP, 2 * len(self._timers))
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._order), timer))
         return timer
 

@@ -140,7 +140,9 @@ class Node:
         if not is_friend(sock) or len(self._peers) >= MAX_PEERS:
             sock.close()
             return
-        self._peers.add(Peer(self._loop, sock, self))
+        peer = Peer(self._loop, sock, self)
+        if peer.open:  # it may have come and gone
+            self._peers.add(peer)
 
     # Requests.
 
@@ -261,6 +263,7 @@ class Node:
             self._force.send(worker, message, task.fds)
         except OSError:
             # It died while idle. `worker_gone` is on its way; the launch has not begun and waits for another.
+            self._force.kill(worker)  # and if it did not die: it is of no use
             return False
         self._queue.remove(task)
         if task.timer is not None:
@@ -344,7 +347,9 @@ class Node:
     def spawner_lost(self) -> None:
         self._generations.clear()
         self._loading.clear()
-        self._pool.generation = 0
+        # Those that were idle are being killed: none may be given a launch that it would take along.
+        for id_ in self._pool.restart():
+            self._force.dismiss(id_)
 
     def spawner_fatal(self, message: str) -> None:
         self._fatal = message

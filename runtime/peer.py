@@ -11,6 +11,7 @@ from insitu.runtime.loop import READ, WRITE, Loop
 
 log = logging.getLogger("insitu.node")
 FIRST_WORD = 10.0  # seconds a peer has for its first whole request
+_MAX_WORDS = 1000  # characters of a refusal: what it quotes may be a megabyte
 _MAX_OUT = 32 << 20  # bytes of answers that a peer may leave unread
 
 
@@ -28,7 +29,7 @@ class Peer:
         self._decoder = wire.Decoder()
         self._fds: list[int] = []
         self._out = bytearray()
-        self._open = True
+        self.open = True
         self._leaving = False
         self._writing = False
         self._timer = loop.after(FIRST_WORD, self.close)
@@ -38,7 +39,7 @@ class Peer:
     def _event(self, events: int) -> None:
         if events & WRITE:
             self._flush()
-        if self._open and events & ~WRITE:
+        if self.open and events & ~WRITE:
             self._read()
 
     def _read(self) -> None:
@@ -54,7 +55,7 @@ class Peer:
         if not data:
             return self.close()
         self._decoder.feed(data)
-        while self._open:
+        while self.open:
             try:
                 message = self._decoder.next()
                 if message is None:
@@ -68,10 +69,13 @@ class Peer:
                 return self._refuse(why, final=True)
             except NodeError as why:
                 self._refuse(why)
+            except Exception:  # whoever waits for an answer must not wait for ever
+                log.exception("internal error: a request failed")
+                return self.refuse(NodeError("internal error; the node's log says more"))
         return None
 
     def _refuse(self, why: NodeError, *, final: bool = False) -> None:
-        message: dict[str, Any] = {"error": why.code, "message": str(why)}
+        message: dict[str, Any] = {"error": why.code, "message": str(why)[:_MAX_WORDS]}
         if isinstance(why, Busy):
             message["retry_after"] = why.retry_after
         self.send(message)
@@ -83,9 +87,12 @@ class Peer:
         self._refuse(why, final=True)
 
     def send(self, message: Mapping[str, Any]) -> None:
-        if not self._open:
+        if not self.open:
             return
-        self._out += wire.encode(message)
+        try:
+            self._out += wire.encode(message)
+        except ValueError as why:
+            self._out += wire.encode({"error": NodeError.code, "message": f"the answer cannot be sent: {why}"})
         if len(self._out) > _MAX_OUT:
             log.warning("a peer does not read its answers: closed")
             return self.close()
@@ -112,13 +119,13 @@ class Peer:
     def leave(self) -> None:
         """Hang up once everything is sent."""
         self._leaving = True
-        if self._open and not self._out:
+        if self.open and not self._out:
             self.close()
 
     def close(self) -> None:
-        if not self._open:
+        if not self.open:
             return
-        self._open = False
+        self.open = False
         self._timer.cancel()
         self._loop.forget(self._sock.fileno())
         self._sock.close()

@@ -93,6 +93,14 @@ class Pool:
         """The worker is gone, whatever it was doing."""
         self._members.pop(id_, None)
 
+    def restart(self) -> list[int]:
+        """The spawner is gone, and what it had loaded. The members that no launch runs in: they are out of the pool."""
+        self.generation = 0
+        lost = [m.id for m in self._members.values() if m.state != "busy"]
+        for id_ in lost:
+            del self._members[id_]
+        return lost
+
     # Decisions.
 
     def take(self, need: Need) -> int | None:
@@ -118,9 +126,10 @@ class Pool:
         wanted = demand + self._spares - len(fresh)
         room = self._most - len(self._members) + len(retire)
         if demand > room + len(fresh):
-            # Full: idle workers of tenants who do not wait give their place, the longest unused first.
+            # Full: spares that miss the newest program give their place (never used, they sort first), then the idle
+            # workers of tenants who do not wait, the longest unused first.
             idle = sorted((m for m in self._members.values() if m.state == "idle"), key=lambda m: m.used)
-            more = [m.id for m in idle if m.id not in retire and m.tenant is not None]
+            more = [m.id for m in idle if m.id not in retire and m not in fresh]
             more = more[: demand - room - len(fresh)]
             retire += more
             room += len(more)

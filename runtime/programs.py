@@ -9,6 +9,7 @@ without a manifest gives `application/octet-stream`. Where two directories have 
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -100,6 +101,8 @@ def _stamp(path: str) -> tuple[int, ...] | None:
         program = os.stat(path)
     except OSError:
         return None
+    if not stat.S_ISREG(program.st_mode):
+        return None  # a named pipe would hold us up until somebody wrote to it
     try:
         manifest = os.stat(f"{path.removesuffix(_SUFFIX)}.toml")
     except OSError:
@@ -119,7 +122,7 @@ def _manifest(path: Path) -> dict[str, str]:
         raise ProgramRejected(f"program {path.stem}: its manifest is over {_MANIFEST_MAX} bytes")
     try:
         fields = tomllib.loads(data.decode())
-    except ValueError as why:
+    except (ValueError, RecursionError) as why:
         raise ProgramRejected(f"program {path.stem}: its manifest is no TOML: {why}") from None
     found: dict[str, str] = {key: fields[key] for key in _FIELDS if key in fields}
     for key, value in found.items():

@@ -15,6 +15,7 @@ from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 
 MAX_ENV: Final = 64 << 10
+MAX_TEXT: Final = 4096  # a thousand records of such texts are kept
 _TEXT: Final = ("program", "tenant", "request_id", "object")
 
 
@@ -47,6 +48,8 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
     for name in _TEXT:
         if not isinstance(message.get(name), str):
             raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
+        if len(message[name].encode()) > MAX_TEXT:
+            raise BadRequest(f"{name}: over {MAX_TEXT} bytes")
     args, env, limits = message.get("args"), message.get("env"), message.get("limits")
     if not isinstance(args, list) or not all(_is_word(word) for word in args):
         raise BadRequest("args: not a list of strings without NUL")

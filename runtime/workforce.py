@@ -44,13 +44,14 @@ class Events(Protocol):
 
 
 class _Worker:
-    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "sock", "status", "timer")
+    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "status", "timer")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.pid: int = 0
         self.pidfd: int | None = None
         self.status: int | None = None
+        self.ready = False
         self.eof = False
         self.timer: Timer | None = None
         self.cpu_ns = 0
@@ -201,6 +202,8 @@ class Workforce:
             return
         worker.pid, worker.pidfd = message["pid"], pidfd
         self._events.worker_forked(message["worker"], message["generation"])
+        if worker.ready:
+            self._events.worker_ready(message["worker"])
 
     def _on_failed(self, message: wire.Message) -> None:
         self._lost(message["worker"], f"could not be forked: {message['message']}")
@@ -234,7 +237,10 @@ class Workforce:
             return
         message, _fds = packet
         if "ready" in message:
-            self._events.worker_ready(id_)
+            # It may be quicker than the spawner's word of it, before which it cannot be killed: so it takes no launch.
+            worker.ready = True
+            if worker.pidfd is not None:
+                self._events.worker_ready(id_)
         else:
             worker.cpu_ns = message["cpu_ns"]
             self._events.worker_answered(id_, message)
