@@ -151,7 +151,7 @@ class RunBody:
             outcome = unpack_outcome(frame.payload)
             sentence = None if outcome.ok else outcome.sentence()
         except (StopIteration, FrameError) as why:
-            sentence = str(why) or "the node's answer stops in the middle"
+            sentence = str(why) or "the storage node's answer stops in the middle"
         if sentence is not None:
             self._logger.warning("run %s: body aborted: %s", self._run_id, sentence)
             raise RunAborted(f"run {self._run_id}: {sentence}")
@@ -175,10 +175,12 @@ def _frames(app: RunApplication, body: Iterable[bytes]) -> Iterator[Frame]:
             app.object_chunk_size = deframer.wanted
     except FrameError:
         raise
-    except (Exception, Timeout) as why:  # noqa: BLE001 - whatever Swift raises for a broken body
-        raise FrameError(f"the connection to the node broke: {why!r}") from None
+    except Timeout as why:
+        raise FrameError(f"the storage node was silent for {why.seconds:g} s") from None
+    except Exception as why:  # noqa: BLE001 - whatever Swift raises for a broken body
+        raise FrameError(f"the connection to the storage node broke ({type(why).__name__})") from None
     if not deframer.clean:
-        raise FrameError("the node's answer stops in the middle of a frame")
+        raise FrameError("the storage node's answer stops in the middle of a frame")
 
 
 def _first(frames: Iterator[Frame]) -> tuple[Frame | None, str]:
@@ -186,7 +188,7 @@ def _first(frames: Iterator[Frame]) -> tuple[Frame | None, str]:
     try:
         return next(frames), ""
     except StopIteration:
-        return None, "the node's answer stops before it began"
+        return None, "the storage node's answer stops before it began"
     except FrameError as why:
         return None, str(why)
 

@@ -7,12 +7,14 @@ import logging
 import os
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from insitu.runtime import wire
 from insitu.sandbox.limits import Limits
 from insitu.storage_hooks import inside, object_hook, run_hook, run_switch
 from insitu.storage_hooks.object_hook import ObjectHook
@@ -199,3 +201,27 @@ def test_a_node_that_is_not_there_is(deaf: str) -> None:
     assert headers[inside.REFUSED] == "unavailable"
     assert headers["X-Backend-Timestamp"] == "1.0"
     assert server.file.closed
+
+
+def test_a_node_without_room_is_neither_and_says_when_to_come_again(deaf: str) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(deaf + "-busy")
+        listener.listen()
+        node = threading.Thread(target=be_busy, args=(listener,))
+        node.start()
+        status, headers, server = asked(deaf + "-busy")
+        node.join()
+    assert status == "503 Service Unavailable"
+    assert headers[inside.REFUSED] == "busy"
+    assert headers["Retry-After"] == "7"
+    assert inside.unquote_reason(headers[inside.REASON]) == "256 launches wait already"
+    assert server.file.closed
+
+
+def be_busy(listener: socket.socket) -> None:
+    """Answer one launch as a node does whose queue is full."""
+    peer, _ = listener.accept()
+    with peer:
+        _request, fds = wire.receive_with_fds(peer)
+        wire.close_all(fds)
+        wire.send(peer, {"error": "busy", "message": "256 launches wait already", "retry_after": 6.6})

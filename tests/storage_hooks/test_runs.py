@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -119,6 +120,28 @@ def test_a_client_can_ask_whether_x_run_is_understood(store: Store) -> None:
     info = json.loads(store.ask("GET", "/info", {}, anonymous=True).body)["insitu"]
     assert info["max_run_request"] == 4096
     assert info["limits"]["wall"] == 10
+
+
+def test_many_at_once_do_not_mix(store: Store) -> None:
+    """More than there are workers, so that some wait; good ones, bad ones, plain ones."""
+    contents = {f"part {i}": os.urandom(100_000 + i) for i in range(8)}
+    for name, data in contents.items():
+        store.put(name, data)
+
+    def one(i: int) -> None:
+        name = f"part {i % 8}"
+        match i % 4:
+            case 0 | 1:
+                answer = store.run(name, "copy")
+                assert (answer.status, answer.body) == (200, contents[name])
+                ran_once(store, answer)
+            case 2:
+                assert store.run(name, "fail").problem["exit_code"] == 3
+            case _:
+                assert store.get(name).body == contents[name]
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(one, range(128)))
 
 
 # -- exactly once ------------------------------------------------------------------------------------------------------
