@@ -1,7 +1,7 @@
 """What a launch came to. Plain values: importing this module imports no engine."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from insitu.sandbox.limits import format_duration, format_size
@@ -84,7 +84,9 @@ class Outcome:
         return f"{text} ({self.note})" if self.note else text
 
     def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
+        # By hand: three processes do it on the way of every launch, and `asdict` copies deeply.
+        limit = None if self.limit is None else _fields(self.limit)
+        return _fields(self) | {"limit": limit, "usage": _fields(self.usage)}
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> "Outcome":
@@ -93,3 +95,7 @@ class Outcome:
             raise ValueError(f"unknown end {raw['end']!r}")
         limit = raw["limit"]
         return cls(**{**raw, "usage": Usage(**raw["usage"]), "limit": None if limit is None else LimitHit(**limit)})
+
+
+def _fields(value: Usage | LimitHit | Outcome) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__}
