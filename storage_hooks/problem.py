@@ -1,7 +1,7 @@
 """Failures as clients see them: `application/problem+json` (RFC 9457), and what S3 clients can make of it.
 
-    {"type": "urn:insitu:problem:program-failed", "title": "The program failed", "status": 422,
-     "detail": "exit code 2", "run_id": "…", "program": "sha256:…", "exit_code": 2, "stderr": "watermark: …"}
+    {"detail": "exit code 2", "title": "The program failed", "status": 422, "type": "urn:insitu:problem:program-failed",
+     "run_id": "…", "program": "sha256:…", "exit_code": 2, "stderr": "watermark: …"}
 
 A 4xx is the caller's to fix and no client retries it; a 503 means that nothing was started; a 500 that something was
 started and its end is unknown.
@@ -48,11 +48,12 @@ class Problem:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
+        # What went wrong comes first: swiftclient shows the first 60 characters and no more.
         return {
-            "type": f"urn:insitu:problem:{self.kind}",
+            "detail": self.detail,
             "title": self.title,
             "status": self.status,
-            "detail": self.detail,
+            "type": f"urn:insitu:problem:{self.kind}",
             **self.extra,
         }
 

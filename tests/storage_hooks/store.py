@@ -138,6 +138,12 @@ def runs_of(cluster: DevCluster, program: str, after: float) -> list[Record]:
     ]
 
 
+def running(cluster: DevCluster) -> int:
+    """How many launches run now, on all nodes."""
+    counts: list[int] = [NodeClient(str(node.socket)).ping()["running"] for node in cluster.nodes]
+    return sum(counts)
+
+
 def eventually(what: Callable[[], Any], why: str) -> Any:
     """The first true value of `what`; fails when there is none in time."""
     until = time.monotonic() + PATIENCE
@@ -156,6 +162,17 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def open_descriptors(pid: int) -> int:
+    """Open descriptors, but for epoll's: each thread in which Swift writes to disk makes one at its first use."""
+    count = 0
+    for fd in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            count += os.readlink(fd) != "anon_inode:[eventpoll]"
+        except FileNotFoundError:
+            pass  # closed since it was listed
+    return count
+
+
 @dataclass(frozen=True)
 class Footprint:
     """What the cluster's processes hold."""
@@ -170,7 +187,7 @@ class Footprint:
     def of(cls, cluster: DevCluster) -> "Footprint":
         # The supervisor is the dev cluster's, and none of the hooks' concern.
         pids = {name: pid for name, pid in cluster.pids().items() if name != "supervisor"}
-        descriptors = {name: len(os.listdir(f"/proc/{pid}/fd")) for name, pid in pids.items()}
+        descriptors = {name: open_descriptors(pid) for name, pid in pids.items()}
         astray: dict[str, int] = {}
         for node in cluster.nodes:
             if node.daemon_pid is None:

@@ -15,7 +15,7 @@ import pytest
 from insitu.runtime.client import NodeClient
 from insitu.storage_hooks.devcluster import DevCluster
 from insitu.storage_hooks.devcluster.state import NodeInfo
-from tests.storage_hooks.store import Store, eventually, records, runs_of, unharmed
+from tests.storage_hooks.store import Store, eventually, records, running, runs_of, unharmed
 
 DATA = b"the object's own bytes, which no run request may ever get\n" * 20
 
@@ -207,16 +207,12 @@ def test_a_client_that_disconnects_ends_the_guest_at_once(store: Store, program:
     started = time.time()
     with store.open("o", program) as connection:
         if wait_for is None:
-            eventually(lambda: running(store), "the guest runs")
+            eventually(lambda: running(store.cluster), "the guest runs")
         else:
             assert wait_for in connection.sock.recv(1000)
     [record] = eventually(lambda: runs_of(store.cluster, program, started), "the guest is ended")
     # By the client's going, not by its own limit.
     assert record.outcome.end == "cancelled"
-
-
-def running(store: Store) -> int:
-    return sum(NodeClient(str(node.socket)).ping()["running"] for node in store.cluster.nodes)
 
 
 # -- parts that are down, or die ---------------------------------------------------------------------------------------

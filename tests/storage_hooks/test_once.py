@@ -11,7 +11,7 @@ import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
 from insitu.storage_hooks.devcluster.state import NodeInfo
-from tests.storage_hooks.store import Store, eventually, records
+from tests.storage_hooks.store import Store, eventually, open_descriptors, records
 
 DATA = b"three replicas of this lie on three nodes\n"
 
@@ -29,7 +29,7 @@ def store(test_programs: Path) -> Iterator[Store]:
 
 def descriptors(node: NodeInfo) -> int:
     assert node.server_pid is not None
-    return len(os.listdir(f"/proc/{node.server_pid}/fd"))
+    return open_descriptors(node.server_pid)
 
 
 def kill(pid: int | None, how: signal.Signals) -> None:

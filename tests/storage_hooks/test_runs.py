@@ -12,7 +12,7 @@ import pytest
 
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.store import Answer, Store, records
+from tests.storage_hooks.store import Answer, Store, records, running
 
 DATA = os.urandom(300_000)
 
@@ -78,11 +78,12 @@ def test_a_result_that_is_whole_when_its_status_is_decided_says_how_long_it_is(s
 
 
 def test_the_first_byte_does_not_wait_for_the_last(store: Store) -> None:
-    """`linger` writes one byte and never ends: without that byte, this would wait for its wall time."""
+    """`linger` writes one byte and never ends by itself: when that byte is here, it still runs."""
     with store.open("o", "linger") as connection:
         response = connection.getresponse()
         assert response.status == 200
         assert response.read(1) == b"a"
+        assert running(store.cluster) == 1
 
 
 @pytest.mark.parametrize(
