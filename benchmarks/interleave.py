@@ -30,17 +30,22 @@ _SEED: Final = 20251122
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What a ratio is hoped to be: at most `ratio`; or, where that is None, not measurably above 1."""
+    """What a ratio is hoped to be: at most `ratio`; or, given `noise`, no more above 1 than that figure is off it.
 
-    ratio: float | None
+    `noise` compares two things that are the same: what it shows is what such a comparison cannot tell from nothing.
+    """
+
+    ratio: float = 1.0
+    noise: "Figure | None" = None
 
     def met(self, figure: "Figure") -> bool:
-        if self.ratio is None:
-            return figure.interval[0] <= 1.0
-        return figure.ratio <= self.ratio
+        if self.noise is None:
+            return figure.ratio <= self.ratio
+        low, high = self.noise.interval
+        return figure.interval[0] <= max(1.0, high, 1 / low)
 
     def __str__(self) -> str:
-        return "no measurable difference" if self.ratio is None else f"≤ {self.ratio:g}"
+        return f"≤ {self.ratio:g}" if self.noise is None else "no measurable difference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,44 @@ def _measured(turns: Turns) -> float:
     return running.finish()
 
 
+class Pairs:
+    """Pairs of turns, the yardstick first in every other one."""
+
+    def __init__(self, ours: Turns, yardstick: Turns, warm_up: int) -> None:
+        """`warm_up` pairs are run and forgotten."""
+        self._ours, self._yardstick = ours, yardstick
+        self.costs: list[float] = []
+        self.others: list[float] = []
+        for _ in range(warm_up):
+            _measured(yardstick)
+            _measured(ours)
+
+    def setup(self) -> tuple[tuple[_Running], dict[str, Any]]:
+        """What comes before our turn is measured. As pytest-benchmark wants it: arguments for what it measures."""
+        if len(self.costs) % 2 == 0:
+            self.others.append(_measured(self._yardstick))
+        return (_Running(self._ours),), {}
+
+    def teardown(self, running: _Running) -> None:
+        """What comes after it."""
+        self.costs.append(running.finish())
+        if len(self.costs) > len(self.others):
+            self.others.append(_measured(self._yardstick))
+
+    def figure(self, name: str, aim: Aim | None = None) -> Figure:
+        return Figure(name, tuple(self.costs), tuple(self.others), aim)
+
+
+def compare(name: str, ours: Turns, yardstick: Turns, *, pairs: int, warm_up: int) -> Figure:
+    """A comparison that is no benchmark by itself."""
+    measured = Pairs(ours, yardstick, warm_up)
+    for _ in range(pairs):
+        (running,), _ = measured.setup()
+        running.measure()
+        measured.teardown(running)
+    return measured.figure(name)
+
+
 class Interleave:
     """Runs the turns under pytest-benchmark, whose own table shows the wall time of our side."""
 
@@ -140,27 +183,13 @@ class Interleave:
     def __call__(
         self, name: str, ours: Turns, yardstick: Turns, *, pairs: int, warm_up: int = 5, aim: Aim | None = None
     ) -> Figure:
-        """`warm_up` pairs are run and forgotten, then `pairs` are measured."""
-        for _ in range(warm_up):
-            _measured(yardstick)
-            _measured(ours)
-        costs: list[float] = []
-        others: list[float] = []
-
-        def setup() -> tuple[tuple[_Running], dict[str, Any]]:
-            if len(costs) % 2 == 0:
-                others.append(_measured(yardstick))
-            return (_Running(ours),), {}
-
-        def teardown(running: _Running) -> None:
-            costs.append(running.finish())
-            if len(costs) > len(others):
-                others.append(_measured(yardstick))
-
-        self._benchmark.pedantic(_Running.measure, setup=setup, teardown=teardown, rounds=pairs)
-        if not costs:
+        measured = Pairs(ours, yardstick, warm_up)
+        self._benchmark.pedantic(_Running.measure, setup=measured.setup, teardown=measured.teardown, rounds=pairs)
+        if not measured.costs:
             raise RuntimeError("benchmarks are switched off: run them with --benchmark-only")
-        figure = Figure(name, tuple(costs), tuple(others), aim)
+        figure = measured.figure(name, aim)
+        if aim is not None and aim.noise is not None:
+            self._figures.append(aim.noise)
         self._benchmark.extra_info.update(figure.as_info())
         self._figures.append(figure)
         return figure
