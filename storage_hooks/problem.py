@@ -97,6 +97,11 @@ def not_an_object(path: str) -> Problem:
     )
 
 
+def no_such_object(path: str) -> Problem:
+    """Swift found no such object, or container."""
+    return Problem(404, "no-such-object", "There is no such object", f"{path} does not exist")
+
+
 def unsupported_object(why: str) -> Problem:
     """The object's bytes are not whole on one node, so no program can be given them there."""
     return Problem(400, "unsupported-object", "Programs cannot run on this object yet", why)

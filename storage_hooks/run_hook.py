@@ -24,7 +24,7 @@ What clients get:
     If-Match, If-None-Match, …      evaluated by Swift, on the object: 304 and 412 as without X-Run
 
     400  malformed X-Run, or an object that is not whole on one node (large objects, erasure coded, encrypted)
-    404  no such object (Swift's answer), or no such program
+    404  no such object, or no such program
     422  the program failed: exit code, trap, or limit by name, with the tail of its stderr; or it cannot run at all
     500  it was started, and its end is unknown
     503  nothing was started, with Retry-After
@@ -167,6 +167,8 @@ class RunHook:
         elif status.startswith("2"):
             # The object's own bytes: never an answer to a run request.
             answer = problem.unsupported_object(_why_not_whole(headers))
+        elif status.startswith("404 ") and environ.get("swift.source") != "S3":  # s3api makes its own NoSuchKey of it
+            answer = problem.no_such_object(inside.native(environ["PATH_INFO"])[:200])
         if answer is None:
             start_response(status, headers, exc_info)
             return body

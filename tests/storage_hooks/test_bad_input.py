@@ -192,6 +192,8 @@ def test_an_unknown_program(store: Store) -> None:
 def test_an_unknown_object(store: Store) -> None:
     answer = store.run("no such object", "copy")
     assert answer.status == 404
+    assert answer.problem["type"] == "urn:insitu:problem:no-such-object"
+    assert "no such object" in answer.problem["detail"]
     assert records(store.cluster, answer.request_id) == []
 
 
