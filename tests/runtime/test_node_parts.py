@@ -1,0 +1,177 @@
+"""Parts of the node that a whole one shows only when the moment is unlucky."""
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from insitu.runtime import wire
+from insitu.runtime.history import History
+from insitu.runtime.loop import Loop
+from insitu.runtime.node import Node, Settings
+from insitu.runtime.programs import ProgramInfo
+from insitu.runtime.record import Record
+from insitu.runtime.workforce import Workforce
+from insitu.sandbox.outcome import Outcome
+
+
+def record(at: int, size: int) -> Record:
+    outcome = Outcome("trap", trap="t" * size, stderr=b"e" * size)
+    words = ("€" * (size // 3),)
+    return Record(f"{at:032x}", "r" * size, "t" * size, "o" * size, "p", "d", words, "n", 1, 1.0, 1, outcome)
+
+
+def test_records_are_bounded_and_the_latest_are_kept() -> None:
+    history = History(10)
+    for at in range(25):
+        history.add(record(at, 10))
+    assert history.served == 25
+    assert [raw["id"] for raw in history.latest(100)] == [f"{at:032x}" for at in range(24, 14, -1)]
+    assert len(history.latest(3)) == 3
+    assert history.one(f"{14:032x}") is None
+    assert history.one(f"{15:032x}") is not None
+
+
+def test_whatever_is_asked_for_fits_one_answer() -> None:
+    history = History(1000)
+    for at in range(1000):
+        history.add(record(at, 4096))
+    found = history.latest(10_000)
+    assert len(wire.encode({"runs": found})) <= wire.MAX_FRAME
+    assert len(found) > 20
+
+
+def test_timers_that_were_cancelled_do_not_pile_up() -> None:
+    """A launch sets one for its wall time, which may be a day."""
+    loop = Loop()
+    kept = loop.after(86_400, lambda: None)
+    for _ in range(20_000):
+        loop.after(86_400, lambda: None).cancel()
+    assert len(loop._timers) <= 2048
+    assert any(timer is kept for _, _, timer in loop._timers)
+
+
+def test_timers_come_in_order_and_cancelled_ones_never() -> None:
+    loop, seen = Loop(), []
+    loop.after(0.03, loop.stop)
+    loop.after(0.02, lambda: seen.append(2))
+    loop.after(0.01, lambda: seen.append(1))
+    loop.after(0.015, lambda: seen.append(9)).cancel()
+    loop.run()
+    assert seen == [1, 2]
+
+
+def test_a_handler_that_fails_does_not_end_the_loop() -> None:
+    loop, seen = Loop(), []
+
+    def fails() -> None:
+        raise RuntimeError("boom")
+
+    loop.after(0, fails)
+    loop.after(0.01, lambda: seen.append(1))
+    loop.after(0.02, loop.stop)
+    loop.run()
+    assert seen == [1]
+
+
+class Told:
+    """What a workforce tells the node, in order."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: self.events.append((name, *given))
+
+
+def turn(loop: Loop) -> None:
+    """One look at what has come."""
+    loop.after(0.02, loop.stop)
+    loop._running = True
+    loop.run()
+
+
+def test_a_worker_takes_no_launch_before_it_could_be_killed() -> None:
+    """Its own word that it is ready may come before the spawner's that it is there: with no pidfd, no cancelling."""
+    loop, told = Loop(), Told()
+    force = Workforce(loop, told, "")
+    ours, spawner = wire.packet_pair()
+    ours.setblocking(False)
+    force._sock = ours
+    loop.watch(ours.fileno(), force._from_spawner)
+    with ours, spawner:
+        force.fork(7, [])
+        order = wire.receive_packet(spawner)
+        assert order is not None
+        (message, (fd,)) = order
+        assert message == {"op": "fork", "worker": 7, "warm": []}
+        worker = socket.socket(fileno=fd)
+        with worker:
+            wire.send_packet(worker, {"ready": True})
+            turn(loop)
+            assert told.events == []
+            pidfd = os.pidfd_open(os.getpid())
+            wire.send_packet(spawner, {"op": "forked", "worker": 7, "pid": 1, "generation": 3}, [pidfd])
+            os.close(pidfd)
+            turn(loop)
+            assert told.events == [("worker_forked", 7, 3), ("worker_ready", 7)]
+            force.dismiss(7)
+
+
+class Orders:
+    """A workforce that only writes down what it was asked."""
+
+    spawner_pid = None
+
+    def __init__(self) -> None:
+        self.loads: list[str] = []
+        self.compiles: list[str] = []
+        self.forks: list[int] = []
+
+    def load(self, info: ProgramInfo) -> None:
+        self.loads.append(info.name)
+
+    def compile(self, info: ProgramInfo) -> None:
+        self.compiles.append(info.name)
+
+    def fork(self, id_: int, warm: list[str]) -> None:
+        self.forks.append(id_)
+
+    def dismiss(self, id_: int) -> None: ...
+
+
+class Speaker:
+    """A peer that hears."""
+
+    open = True
+
+    def __init__(self) -> None:
+        self.heard: list[Mapping[str, Any]] = []
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self.heard.append(message)
+
+    def refuse(self, why: Exception) -> None:
+        self.heard.append({"error": why})
+
+    leave = close = lambda self: None
+
+
+def test_a_program_is_loaded_and_compiled_once_for_all_who_wait(tmp_path: Path) -> None:
+    (tmp_path / "new.wasm").write_bytes(b"new")
+    node = Node(Settings(socket=str(tmp_path / "s"), cache=str(tmp_path), programs=(str(tmp_path),)))
+    orders = Orders()
+    node._force = orders  # type: ignore[assignment]
+    message = {"op": "launch", "v": 1, "program": "new", "args": [], "tenant": "t", "request_id": "", "object": ""}
+    speakers = [Speaker() for _ in range(20)]
+    for speaker in speakers:
+        fds = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
+        node.request(speaker, message | {"limits": {}, "env": {}}, fds)  # type: ignore[arg-type]
+    assert orders.loads == ["new"]
+    digest = node._store.find("new").digest
+    node.program_missing(digest)
+    node.program_compiled(digest, None)
+    assert (orders.loads, orders.compiles) == (["new", "new"], ["new"])
+    node.program_rejected(digest, "it is not wasm")
+    assert [len(speaker.heard) for speaker in speakers] == [1] * 20  # each is told, once

@@ -1,0 +1,200 @@
+"""Which programs a node has, and their machine code on disk."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from insitu.runtime.cache import CacheError, CompiledCache, engine_key
+from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from insitu.runtime.programs import DEFAULT_CONTENT_TYPE, ProgramStore
+from insitu.sandbox.digest import program_digest
+
+
+def put(directory: Path, name: str, data: bytes = b"one", manifest: str | None = None) -> None:
+    (directory / f"{name}.wasm").write_bytes(data)
+    if manifest is not None:
+        (directory / f"{name}.toml").write_text(manifest)
+
+
+def test_a_program_is_found_by_name_and_by_digest(tmp_path: Path) -> None:
+    put(tmp_path, "mine", b"bytes", 'summary = "What it does"\ncontent_type = "text/plain; charset=utf-8"\nother = 3\n')
+    store = ProgramStore([tmp_path])
+    info = store.find("mine")
+    assert (info.name, info.digest, info.path) == ("mine", program_digest(b"bytes"), str(tmp_path / "mine.wasm"))
+    assert (info.summary, info.content_type) == ("What it does", "text/plain; charset=utf-8")
+    assert store.find(info.digest) == info
+    assert info in store.all()
+
+
+def test_without_a_manifest(tmp_path: Path) -> None:
+    put(tmp_path, "mine")
+    assert ProgramStore([tmp_path]).find("mine").content_type == DEFAULT_CONTENT_TYPE
+
+
+def test_the_first_directory_wins_over_the_next_and_all_over_the_shipped(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    put(one, "mine", b"one")
+    put(two, "mine", b"two")
+    put(two, "cat", b"not the shipped one")
+    store = ProgramStore([one, two, tmp_path / "nowhere"])
+    assert store.find("mine").digest == program_digest(b"one")
+    assert store.find("cat").digest == program_digest(b"not the shipped one")
+    assert [info.digest for info in store.all() if info.name == "mine"] == [program_digest(b"one")]
+
+
+@pytest.mark.parametrize(
+    "name", ["none", "", ".", "..", "../mine", "mine/", "/etc/passwd", "x" * 300, "sha256:" + "0" * 64]
+)
+def test_unknown(tmp_path: Path, name: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    put(tmp_path, "mine")
+    with pytest.raises(UnknownProgram, match="no program"):
+        ProgramStore([inner]).find(name)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "reason"),
+    [
+        ("summary = ", "no TOML"),
+        ("summary = 3", "summary is no string"),
+        ("content_type = 'text'", "content_type"),
+        ("content_type = 'text/plain\\r\\nX-Evil: 1'", "content_type"),
+        ('content_type = "text/plain\\r\\nX-Evil: 1"', "content_type"),
+        ("content_type = ['a/b']", "content_type is no string"),
+        ("x = " + "[" * 20_000, "no TOML"),
+        ("#" * 70_000, "over 65536 bytes"),
+        ("summary = '\udcff'", "no TOML"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_a_manifest_that_is_wrong_is_named(tmp_path: Path, manifest: str, reason: str) -> None:
+    put(tmp_path, "mine")
+    (tmp_path / "mine.toml").write_bytes(manifest.encode("utf-8", "surrogateescape"))
+    store = ProgramStore([tmp_path])
+    with pytest.raises(ProgramRejected, match=f"program mine: .*{reason}"):
+        store.find("mine")
+    assert "mine" not in [info.name for info in store.all()]  # and the others are still listed
+    (tmp_path / "mine.toml").write_text("summary = 'well'")
+    assert store.find("mine").summary == "well"
+
+
+def test_a_replaced_file_is_another_program(tmp_path: Path) -> None:
+    put(tmp_path, "mine", b"one", "summary = 'first'")
+    store = ProgramStore([tmp_path])
+    first = store.find("mine")
+    new = tmp_path / "new"
+    new.write_bytes(b"two")  # of the same length
+    os.utime(new, ns=(0, (tmp_path / "mine.wasm").stat().st_mtime_ns))  # and the same age
+    new.replace(tmp_path / "mine.wasm")
+    second = store.find("mine")
+    assert (first.digest, second.digest) == (program_digest(b"one"), program_digest(b"two"))
+    (tmp_path / "mine.toml").unlink()
+    assert store.find("mine").summary == ""
+    (tmp_path / "mine.wasm").unlink()
+    with pytest.raises(UnknownProgram):
+        store.find("mine")
+
+
+def test_what_is_no_file_is_no_program(tmp_path: Path) -> None:
+    """Reading a named pipe would hold the node up until somebody wrote to it."""
+    os.mkfifo(tmp_path / "pipe.wasm")
+    (tmp_path / "folder.wasm").mkdir()
+    store = ProgramStore([tmp_path])
+    for name in ("pipe", "folder"):
+        with pytest.raises(UnknownProgram):
+            store.find(name)
+    assert not {"pipe", "folder"} & {info.name for info in store.all()}
+
+
+DIGEST = program_digest(b"program")
+
+
+def test_the_cache_gives_back_what_was_stored(tmp_path: Path) -> None:
+    cache = CompiledCache(tmp_path / "deep" / "cache")
+    assert cache.find(DIGEST) is None
+    path = cache.store(DIGEST, b"machine code")
+    assert cache.find(DIGEST) == path
+    assert path.read_bytes() == b"machine code"
+    assert engine_key() in path.name
+    assert path.stat().st_mode & 0o077 == 0
+    assert cache.directory.stat().st_mode & 0o077 == 0
+    assert sorted(cache.directory.iterdir()) == sorted([path, path.with_suffix(".sum")])  # nothing half-written
+
+
+@pytest.mark.parametrize("damage", [b"", b"machine cod", b"machine codeX", b"Machine code"])
+def test_a_damaged_entry_is_no_entry(tmp_path: Path, damage: bytes) -> None:
+    cache = CompiledCache(tmp_path)
+    path = cache.store(DIGEST, b"machine code")
+    path.write_bytes(damage)
+    assert cache.find(DIGEST) is None
+    cache.store(DIGEST, b"machine code")
+    assert cache.find(DIGEST) == path
+    path.with_suffix(".sum").write_bytes(b"\xff\xfe")
+    assert cache.find(DIGEST) is None
+    path.with_suffix(".sum").unlink()
+    assert cache.find(DIGEST) is None
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o722])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    directory.chmod(mode)
+    with pytest.raises(CacheError, match=r"writable by nobody else; try: chmod 700"):
+        CompiledCache(directory)
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "cache"
+    directory.mkdir(mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: directory.stat().st_uid + 1)
+    with pytest.raises(CacheError, match="must belong to the user"):
+        CompiledCache(directory)
+
+
+def test_a_place_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "inner"):
+        with pytest.raises(CacheError):
+            CompiledCache(place)
+
+
+def test_many_may_store_the_same_at_once(tmp_path: Path) -> None:
+    """A reader finds the entry whole, or none."""
+    cache = CompiledCache(tmp_path)
+    code = os.urandom(200_000)
+    cache.store(DIGEST, code)
+    wrong: list[bytes] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            found = cache.find(DIGEST)
+            if found is not None and found.read_bytes() != code:
+                wrong.append(b"")
+
+    children = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for _ in range(30):
+                    cache.store(DIGEST, code)
+                os._exit(0)
+            finally:
+                os._exit(1)
+        children.append(pid)
+    reader = threading.Thread(target=read)
+    reader.start()
+    statuses = [os.waitpid(pid, 0)[1] for pid in children]
+    stop.set()
+    reader.join()
+    assert statuses == [0, 0, 0]
+    assert not wrong
+    assert cache.find(DIGEST) is not None
+    assert len(list(tmp_path.iterdir())) == 2
