@@ -166,8 +166,9 @@ class FdSink:
     def write(self, views: Views, wait: Wait) -> int:
         wanted = sum(map(len, views))
         if wanted > self._limit - self._bytes:
+            reached = self._bytes + wanted
             self._last_words(views, wait)
-            raise self._over(self._bytes + wanted)
+            raise self._over(reached)
         return self._some(views, wait)
 
     def _some(self, views: Views, wait: Wait) -> int:

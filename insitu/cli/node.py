@@ -21,7 +21,7 @@ from insitu.sandbox.limits import format_duration, format_size
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
-@click.option("--queue", type=click.IntRange(0, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
 @click.pass_context
 def node(
     ctx: click.Context,
@@ -86,9 +86,9 @@ def runs(path: str, socket_: str | None, limit: int, as_json: bool, id_: str | N
             when = time.strftime("%H:%M:%S", time.localtime(record.started))
             usage = record.outcome.usage
             click.echo(
-                f"{record.id[:12]}  {when}  {record.program:12}  {record.outcome.sentence():24}  "
+                f"{record.id[:12]}  {when}  {record.program:12}  {_shown(record.outcome.sentence()):24}  "
                 f"cpu {format_duration(usage.cpu_us / 1e6)}, in {format_size(usage.bytes_in)}, "
-                f"out {format_size(usage.bytes_out)}  {record.object}"
+                f"out {format_size(usage.bytes_out)}  {_shown(record.object)}"
             )
     if not records:
         click.echo("no runs yet", err=True)
@@ -105,7 +105,14 @@ def _show(record: Record) -> None:
     outcome = plain.pop("outcome")
     usage = outcome.pop("usage")
     for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
-        click.echo(f"{name:12} {value if not isinstance(value, tuple) else ' '.join(value)}")
+        click.echo(f"{name:12} {_shown(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
     for name in ("trap", "stderr"):
         if outcome[name]:
-            click.echo(f"{name}:\n{outcome[name].rstrip()}")
+            click.echo(f"{name}:")
+            for line in outcome[name].rstrip().split("\n"):
+                click.echo(_shown(line))
+
+
+def _shown(text: str) -> str:
+    """On one line, and no order to the terminal: names and words come from tenants and their programs."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
