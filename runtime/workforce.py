@@ -20,6 +20,7 @@ from insitu.runtime.programs import ProgramInfo
 log = logging.getLogger("insitu.node")
 _STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arrive by way of the spawner
 _RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
+_ORDER_AGAIN = 0.05  # seconds
 COMPILE_SECONDS = 900.0
 
 
@@ -95,7 +96,9 @@ class Workforce:
     # Orders.
 
     def load(self, info: ProgramInfo) -> None:
-        self._order({"op": "load", "digest": info.digest, "name": info.name})
+        if not self._order({"op": "load", "digest": info.digest, "name": info.name}):
+            # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
+            self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
 
     def compile(self, info: ProgramInfo) -> None:
         """`program_compiled` follows, whatever becomes of the compiler."""
@@ -132,13 +135,16 @@ class Workforce:
         with theirs:
             self._order({"op": "fork", "worker": id_, "warm": list(warm)}, theirs.fileno())
 
-    def _order(self, message: dict[str, Any], *fds: int) -> None:
+    def _order(self, message: dict[str, Any], *fds: int) -> bool:
+        """Whether the spawner will have it, or a new one will be asked again."""
         if self._sock is None:
-            return  # it is being started again, and whoever waits will ask again
+            return True
         try:
             wire.send_packet(self._sock, message, fds)
         except OSError as why:
             log.error("the spawner takes no orders: %s", why)
+            return False
+        return True
 
     def send(self, id_: int, message: dict[str, Any], fds: Sequence[int]) -> None:
         """Hand a launch over. Raises OSError when the worker is gone: then the launch has not begun."""

@@ -1,5 +1,6 @@
 """Parts of the node that a whole one shows only when the moment is unlucky."""
 
+import itertools
 import os
 import socket
 from collections.abc import Mapping
@@ -117,6 +118,34 @@ def test_a_worker_takes_no_launch_before_it_could_be_killed() -> None:
             turn(loop)
             assert told.events == [("worker_forked", 7, 3), ("worker_ready", 7)]
             force.dismiss(7)
+
+
+def fill(sock: socket.socket) -> int:
+    """Send packets until no more are taken; how many there were."""
+    for sent in itertools.count():
+        try:
+            wire.send_packet(sock, {"op": "other"})
+        except BlockingIOError:
+            return sent
+    raise AssertionError
+
+
+def test_an_order_to_load_outlasts_a_spawner_that_has_too_much_to_do() -> None:
+    """Whoever waits for a program would wait for ever: it counts as being loaded."""
+    loop, told = Loop(), Told()
+    force = Workforce(loop, told, "")
+    ours, spawner = wire.packet_pair()
+    ours.setblocking(False)
+    force._sock = ours
+    with ours, spawner:
+        sent = fill(ours)
+        force.load(ProgramInfo("late", "sha256:0", "/late.wasm"))
+        for _ in range(sent):
+            assert wire.receive_packet(spawner) == ({"op": "other"}, [])
+        loop.after(0.1, loop.stop)
+        loop.run()
+        spawner.setblocking(False)
+        assert wire.receive_packet(spawner) == ({"op": "load", "digest": "sha256:0", "name": "late"}, [])
 
 
 class Orders:
