@@ -74,6 +74,8 @@ class Node:
         self._store = ProgramStore(settings.programs)
         self._generations: dict[str, int] = {}
         self._loading: dict[str, ProgramInfo] = {}
+        self._compiled: set[str] = set()
+        """Of those being loaded: compiled on the way."""
         self._rejected: dict[str, str] = {}
         self._hot: OrderedDict[str, None] = OrderedDict()
         self._queue: list[Task] = []
@@ -308,20 +310,28 @@ class Node:
 
     def program_loaded(self, digest: str, generation: int) -> None:
         self._loading.pop(digest, None)
+        self._compiled.discard(digest)
         self._generations[digest] = generation
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
 
     def program_missing(self, digest: str) -> None:
-        if (info := self._loading.get(digest)) is not None:
-            self._force.compile(info)
+        if (info := self._loading.get(digest)) is None:
+            return
+        if digest in self._compiled:
+            # Compiled, kept, and yet not there: again would be for ever.
+            return self.program_compiled(digest, "what was compiled did not stay in the cache")
+        self._force.compile(info)
+        return None
 
     def program_compiled(self, digest: str, failure: str | None) -> None:
         info = self._loading.get(digest)
         if info is None:
             return  # rejected
         if failure is None:
+            self._compiled.add(digest)
             return self._force.load(info)
+        self._compiled.discard(digest)
         log.error("program %s: %s", info.name, failure)
         del self._loading[digest]
         for task in [t for t in self._queue if t.info.digest == digest]:
@@ -330,6 +340,7 @@ class Node:
 
     def program_rejected(self, digest: str, message: str) -> None:
         self._loading.pop(digest, None)
+        self._compiled.discard(digest)
         if len(self._rejected) > 1000:
             self._rejected.clear()
         self._rejected[digest] = message
@@ -347,6 +358,7 @@ class Node:
     def spawner_lost(self) -> None:
         self._generations.clear()
         self._loading.clear()
+        self._compiled.clear()
         # Those that were idle are being killed: none may be given a launch that it would take along.
         for id_ in self._pool.restart():
             self._force.dismiss(id_)

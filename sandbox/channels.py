@@ -51,14 +51,6 @@ class Wait:
             if poller.poll(left * 1000 + 1):
                 return
 
-    def sleep(self, seconds: float) -> None:
-        """Raises `Deadline` at the end of a sleep that would outlast the launch."""
-        left = self.end - time.monotonic()
-        if seconds >= left:
-            time.sleep(max(0.0, left))
-            raise Deadline
-        time.sleep(max(0.0, seconds))
-
 
 class Source(Protocol):
     def read(self, views: Views, wait: Wait) -> int:

@@ -187,16 +187,33 @@ class Speaker:
     leave = close = lambda self: None
 
 
-def test_a_program_is_loaded_and_compiled_once_for_all_who_wait(tmp_path: Path) -> None:
+def asked(tmp_path: Path, times: int) -> tuple[Node, Orders, list[Speaker]]:
+    """A node whose orders are only recorded, asked so often for a program that nobody has seen."""
     (tmp_path / "new.wasm").write_bytes(b"new")
     node = Node(Settings(socket=str(tmp_path / "s"), cache=str(tmp_path), programs=(str(tmp_path),)))
     orders = Orders()
     node._force = orders  # type: ignore[assignment]
     message = {"op": "launch", "v": 1, "program": "new", "args": [], "tenant": "t", "request_id": "", "object": ""}
-    speakers = [Speaker() for _ in range(20)]
+    speakers = [Speaker() for _ in range(times)]
     for speaker in speakers:
         fds = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
         node.request(speaker, message | {"limits": {}, "env": {}}, fds)  # type: ignore[arg-type]
+    return node, orders, speakers
+
+
+def test_what_was_compiled_and_is_missing_all_the_same_is_not_compiled_for_ever(tmp_path: Path) -> None:
+    node, orders, [speaker] = asked(tmp_path, 1)
+    digest = node._store.find("new").digest
+    node.program_missing(digest)
+    node.program_compiled(digest, None)
+    node.program_missing(digest)
+    assert orders.compiles == ["new"]
+    [answer] = speaker.heard
+    assert "did not stay in the cache" in str(answer)
+
+
+def test_a_program_is_loaded_and_compiled_once_for_all_who_wait(tmp_path: Path) -> None:
+    node, orders, speakers = asked(tmp_path, 20)
     assert orders.loads == ["new"]
     digest = node._store.find("new").digest
     node.program_missing(digest)
