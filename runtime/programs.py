@@ -19,6 +19,7 @@ from typing import Any, Final
 import insitu
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.sandbox.digest import is_digest, program_digest
+from insitu.sandbox.limits import MAX_PROGRAM
 
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
@@ -86,6 +87,8 @@ class ProgramStore:
         if known is not None and known[0] == stamp:
             return known[1]
         path = Path(file)
+        if stamp[1] > MAX_PROGRAM:
+            raise ProgramRejected(f"program {path.stem}: {stamp[1]} bytes, and at most {MAX_PROGRAM} are allowed")
         try:
             digest = program_digest(path.read_bytes())
         except OSError as why:

@@ -12,6 +12,7 @@ from insitu.sandbox.errors import LimitsError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 PAGE = 64 * KIB  # a wasm page
+MAX_PROGRAM = 128 * MIB  # bytes of one program
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "b": 1, "kib": KIB, "mib": MIB, "gib": GIB, "tib": TIB}

@@ -3,10 +3,9 @@
 from typing import Final
 
 from insitu.sandbox import raw
-from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
+from insitu.sandbox.limits import MAX_PROGRAM
 
-MAX_BYTES: Final = 128 << 20
 _LINE: Final = 300
 _LINES: Final = 8
 _CORE: Final = b"\0asm\x01\0\0\0"
@@ -15,8 +14,8 @@ _COMPONENT: Final = b"\0asm\x0d\0\x01\0"
 
 def to_wasm(data: bytes, source: str = "program") -> bytes:
     """The bytes of a core module: as they are, or from the text format. Raises `ProgramError` naming `source`."""
-    if len(data) > MAX_BYTES:
-        raise ProgramError(f"{source}: {len(data)} bytes, and at most {MAX_BYTES} are allowed")
+    if len(data) > MAX_PROGRAM:
+        raise ProgramError(f"{source}: {len(data)} bytes, and at most {MAX_PROGRAM} are allowed")
     if data.startswith(_COMPONENT):
         raise ProgramError(f"{source}: a component (WASI 0.2); only core modules with WASI preview1 run here")
     if data.startswith(b"\0asm"):
@@ -63,6 +62,3 @@ def _lines(why: Exception) -> str:
     """The engine's words on one line, and no more of them than people read: names in a program can be megabytes."""
     lines = [line.strip()[:_LINE] for line in str(why).splitlines()[:_LINES]]
     return ": ".join(line for line in lines if line and line != "Caused by:")
-
-
-__all__ = ["MAX_BYTES", "Program", "compile_program", "program_digest", "to_wasm"]

@@ -30,7 +30,7 @@ from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import EngineError, LimitsError, ProgramError
 from insitu.sandbox.launch import Launch, Runner
-from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, OUTPUT_BOUNDS, Limits
+from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MAX_PROGRAM, MIB, OUTPUT_BOUNDS, Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
@@ -130,7 +130,8 @@ def _program(runner: Runner, name: str) -> Program:
     """Compiled, from the user's cache where it is there. A cache that cannot be used only costs time."""
     path = name if _is_path(name) else ProgramStore().find(name).path
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read(MAX_PROGRAM + 1)  # a device has no end
     except OSError as why:
         raise ProgramError(f"{path}: {why.strerror}") from None
     wasm = to_wasm(data, path)

@@ -10,6 +10,7 @@ from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.runtime.programs import DEFAULT_CONTENT_TYPE, ProgramStore
 from insitu.sandbox.digest import program_digest
+from insitu.sandbox.limits import MAX_PROGRAM
 
 
 def put(directory: Path, name: str, data: bytes = b"one", manifest: str | None = None) -> None:
@@ -198,3 +199,10 @@ def test_many_may_store_the_same_at_once(tmp_path: Path) -> None:
     assert not wrong
     assert cache.find(DIGEST) is not None
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_program_of_absurd_size_is_refused_unread(tmp_path: Path) -> None:
+    with open(tmp_path / "huge.wasm", "wb") as file:
+        file.truncate(MAX_PROGRAM + 1)
+    with pytest.raises(ProgramRejected, match="huge: 134217729 bytes, and at most 134217728 are allowed"):
+        ProgramStore([tmp_path]).find("huge")

@@ -4,7 +4,8 @@ import pytest
 
 from insitu.sandbox.digest import is_digest, program_digest
 from insitu.sandbox.errors import ProgramError
-from insitu.sandbox.program import MAX_BYTES, to_wasm
+from insitu.sandbox.limits import MAX_PROGRAM
+from insitu.sandbox.program import to_wasm
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.guests import module
 
@@ -91,8 +92,8 @@ def test_names_of_megabytes_are_not_repeated_in_full(sandbox: Sandbox) -> None:
 
 
 def test_too_large() -> None:
-    with pytest.raises(ProgramError, match=f"at most {MAX_BYTES}"):
-        to_wasm(bytes(MAX_BYTES + 1))
+    with pytest.raises(ProgramError, match=f"at most {MAX_PROGRAM}"):
+        to_wasm(bytes(MAX_PROGRAM + 1))
 
 
 ACCEPTED = {
