@@ -5,6 +5,8 @@
 # guests, built from source. Both are kept, so a second run sets up nothing.
 
 PYTHON ?= python3
+# In a shell that has .venv activated, python3 is that environment's own: it cannot make itself anew.
+PYTHON := $(shell $(PYTHON) -c 'import os, sys; print(sys._base_executable if os.path.realpath(sys.prefix) == os.path.realpath("$(CURDIR)/.venv") else sys.executable)' 2>/dev/null || echo $(PYTHON))
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready

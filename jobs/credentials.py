@@ -21,8 +21,12 @@ _ENVIRONMENT = {
 def gather(given: Mapping[str, str | bool | None], environ: Mapping[str, str]) -> dict[str, Any]:
     """An option that is given, else its first variable that is set and not empty, else None; a value for every name."""
     options: dict[str, Any] = {}
+    # Whoever names a store on the command line means that one: a token left in the environment, as `swift auth` leaves
+    # it, may be another's, and would win silently.
+    named = any(given.get(name) for name in ("auth", "user", "key", "os_auth_url", "os_username", "os_password"))
     for name, variables in _ENVIRONMENT.items():
-        options[name] = given.get(name) or next((environ[v] for v in variables if environ.get(v)), None)
+        heard = () if named and name in ("os_storage_url", "os_auth_token") else variables
+        options[name] = given.get(name) or next((environ[v] for v in heard if environ.get(v)), None)
     options["auth_version"] = options["auth_version"] or "1.0"
     insecure = environ.get("SWIFTCLIENT_INSECURE", "").lower() in ("true", "1", "yes", "on", "t", "y")
     options["insecure"] = bool(given.get("insecure")) or insecure

@@ -41,6 +41,7 @@ GRACE: Final = 1.0  # seconds past its wall time before a guest that its own pro
 QUEUE_SECONDS: Final = 30.0
 FORK_RETRY: Final = 0.2
 MAX_PEERS: Final = 1024
+LOADED: Final = 128  # programs that the spawner keeps loaded
 HOT: Final = 4  # programs that a spare worker is warmed with
 
 
@@ -72,7 +73,8 @@ class Node:
         self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
         self._force = Workforce(self._loop, self, settings.cache)
         self._store = ProgramStore(settings.programs)
-        self._generations: dict[str, int] = {}
+        self._generations: OrderedDict[str, int] = OrderedDict()
+        """Of the programs that the spawner has loaded, the least recently used first."""
         self._loading: dict[str, ProgramInfo] = {}
         self._compiled: set[str] = set()
         """Of those being loaded: compiled on the way."""
@@ -274,6 +276,7 @@ class Node:
         self._running[worker] = task
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
+        self._generations.move_to_end(task.info.digest)
         self._hot[task.info.digest] = None
         self._hot.move_to_end(task.info.digest)
         if len(self._hot) > 4 * HOT:
@@ -312,8 +315,19 @@ class Node:
         self._loading.pop(digest, None)
         self._compiled.discard(digest)
         self._generations[digest] = generation
+        self._unload_coldest()
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
+
+    def _unload_coldest(self) -> None:
+        """A loaded program costs memory, and a descriptor in the spawner and in each worker forked after it."""
+        waited_for = {task.info.digest for task in self._queue}
+        for digest in list(self._generations):
+            if len(self._generations) <= LOADED:
+                break
+            if digest not in waited_for:
+                del self._generations[digest]
+                self._force.unload(digest)
 
     def program_missing(self, digest: str) -> None:
         if (info := self._loading.get(digest)) is None:

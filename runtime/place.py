@@ -19,7 +19,7 @@ def claimed(path: str) -> Iterator[None]:
         raise NodeFailed(f"socket {path}: {len(os.fsencode(path))} bytes long, and the kernel allows about 100")
     place = Path(path)
     try:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
         if place.exists():
             if not place.is_socket():
                 raise NodeFailed(f"socket {path}: something else stands there")

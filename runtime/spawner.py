@@ -4,6 +4,7 @@ It is single-threaded and stays so, which is what makes its forks safe: the engi
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
     load    {digest, name}          → loaded {digest, generation} | missing {digest} | rejected {digest, message}
+    unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {path, digest, name} + socket     the child answers on that socket: {} | {rejected: …} | {failed: …}
 
@@ -88,6 +89,11 @@ class Spawner:
                 return self._answer({"op": "missing", "digest": digest})
             self._generation += 1
         return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
+
+    def _unload(self, message: wire.Message) -> None:
+        program = self._programs.pop(message["digest"], None)
+        if program is not None:
+            program.close()
 
     def _fork(self, message: wire.Message, sock: int) -> None:
         gc.freeze()

@@ -132,7 +132,7 @@ def receive_with_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
     if flags & socket.MSG_CTRUNC:
         close_all(fds)
-        raise ProtocolError(f"more than {MAX_FDS} descriptors with one message")
+        raise ProtocolError(f"more than {MAX_FDS} descriptors with one message, or this process has none left")
     return data, list(fds)
 
 

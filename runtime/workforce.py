@@ -100,6 +100,10 @@ class Workforce:
             # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
             self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
 
+    def unload(self, digest: str) -> None:
+        """An order that is lost only costs memory."""
+        self._order({"op": "unload", "digest": digest})
+
     def compile(self, info: ProgramInfo) -> None:
         """`program_compiled` follows, whatever becomes of the compiler."""
         ours, theirs = wire.packet_pair()

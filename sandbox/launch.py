@@ -139,7 +139,10 @@ class Runner:
 
 
 def _near(code: int, limits: Limits, usage: Usage) -> str:
-    """A failed guest whose memory stood near its limit was probably refused more: say so, it is no proof."""
-    if code and usage.memory_peak >= limits.memory - limits.memory // 16:
+    """A failed guest that used much of its memory was probably refused more: say so, it is no proof.
+
+    Allocators like to ask for as much again as they have, so half is much.
+    """
+    if code and usage.memory_peak >= limits.memory // 2:
         return f"memory stood at {format_size(usage.memory_peak)} of the {format_size(limits.memory)} allowed"
     return ""

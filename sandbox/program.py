@@ -57,6 +57,11 @@ class Program:
                 f"{source}: {_lines(why)}; programs get wasi_snapshot_preview1 and nothing else"
             ) from None
 
+    def close(self) -> None:
+        """Free it; nobody may run it any more. What instances of it map goes with the last of them."""
+        raw.delete_pre(self.pre)
+        raw.delete_module(self.module)
+
 
 def _lines(why: Exception) -> str:
     """The engine's words on one line, and no more of them than people read: names in a program can be megabytes."""

@@ -109,6 +109,7 @@ _define = _bind(
     *(Ptr, Ptr, c_char_p, c_size_t, c_char_p, c_size_t, Ptr, Ptr, Ptr, Ptr),
 )
 _instantiate_pre = _bind("wasmtime_linker_instantiate_pre", Ptr, Ptr, Ptr, POINTER(Ptr))
+_pre_delete = _bind("wasmtime_instance_pre_delete", None, Ptr)
 _pre_instantiate = _bind("wasmtime_instance_pre_instantiate", Ptr, Ptr, Ptr, Ptr, Ptr)
 _store_new = _bind("wasmtime_store_new", Ptr, Ptr, Ptr, Ptr)
 _store_delete = _bind("wasmtime_store_delete", None, Ptr)
@@ -219,6 +220,7 @@ def load_module(engine: Engine, path: bytes) -> Module:
 
 
 delete_module: Callable[[Module], None] = _module_delete
+delete_pre: Callable[[InstancePre], None] = _pre_delete
 
 
 def export_signature(module: Module, name: str) -> tuple[int, int] | None:

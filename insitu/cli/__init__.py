@@ -47,6 +47,8 @@ def main() -> None:
     _fill_standard_descriptors()
     try:
         code = _insitu.main(prog_name="insitu", standalone_mode=False)
+        if sys.stdout is not None:  # it is when it was closed from the start
+            sys.stdout.flush()  # here, where a full disk can still be told
     except click.exceptions.Abort:
         click.echo("interrupted", err=True)
         code = 130
@@ -59,7 +61,21 @@ def main() -> None:
         # Whoever read our output went away: nothing is left to say, and nowhere to say it.
         sys.stdout = None
         code = 141
+    except OSError as why:
+        if why.filename is not None:
+            raise  # not about our output: somebody forgot to name it
+        sys.stdout = None
+        say(f"insitu: cannot write the output: {(why.strerror or str(why)).lower()}")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def say(text: str) -> None:
+    """A line on stderr. Where nobody can hear it, it is not worth failing for."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        sys.stderr = None
 
 
 def _fill_standard_descriptors() -> None:

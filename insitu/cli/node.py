@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 import time
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -13,9 +13,16 @@ from insitu.runtime.errors import NodeError
 from insitu.runtime.record import Record
 from insitu.sandbox.limits import format_duration, format_size
 
+_SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/node.sock in $XDG_RUNTIME_DIR or /run]"
+
 
 @click.group(invoke_without_command=True)
-@click.option("--socket", "socket_", metavar="PATH", help=f"Where it listens.  [default: ${SOCKET_VARIABLE}]")
+@click.option(
+    "--socket",
+    "socket_",
+    metavar="PATH",
+    help=_SOCKET,
+)
 @click.option("--name", metavar="NAME", help="How it is called in records and headers.  [default: the host's name]")
 @click.option("--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm; repeatable.")
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")

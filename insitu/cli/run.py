@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 import stat
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import click
 
+from insitu.cli import say
 from insitu.cli.types import Duration, Pair, Size
 from insitu.runtime.cache import CacheError, CompiledCache, user_cache
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
@@ -83,7 +85,14 @@ def run(
 
     All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
     or insitu itself ended it, or when the guest's own is above 124: stderr then says what it was.
+    Ctrl-C ends it with 130.
+
+    A FILE given to -o is there whole or not at all: the output of a guest that fails is not kept.
     """
+    if json_ == "-":
+        raise _Ours("--json -: stdout is the guest's; name a file")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         limits = Limits(memory=memory, fuel=fuel, wall=wall, output=max_output)
         runner = Runner()
@@ -105,11 +114,11 @@ def run(
         _write_json(json_, ready, argv, limits, outcome)
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
         if outcome.exit_code and outcome.note:
-            click.echo(f"insitu: {program}: {outcome.sentence()}", err=True)
+            say(f"insitu: {program}: {outcome.sentence()}")
         ctx.exit(outcome.exit_code)
-    click.echo(f"insitu: {program}: {outcome.sentence()}", err=True)
+    say(f"insitu: {program}: {outcome.sentence()}")
     for frame in (outcome.trap or "").splitlines()[1:]:
-        click.echo(f"  {frame}", err=True)
+        say(f"  {frame}")
     ctx.exit(OURS)
 
 
@@ -119,7 +128,12 @@ class _Ours(click.ClickException):
     exit_code = OURS
 
     def show(self, file: Any = None) -> None:
-        click.echo(f"insitu: {self.message}", err=True)
+        say(f"insitu: {self.message}")
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    """Told to end: what was half written is cleared away, as on Ctrl-C."""
+    raise SystemExit(128 + number)
 
 
 def _is_path(program: str) -> bool:
@@ -147,7 +161,7 @@ def _program(runner: Runner, name: str) -> Program:
         module = compile_program(runner.engine, wasm, path)
         cache.store(digest, raw.serialize(module))
     except (CacheError, OSError) as why:
-        click.echo(f"insitu: compiled programs are not kept: {why}", err=True)
+        say(f"insitu: compiled programs are not kept: {why}")
         module = compile_program(runner.engine, wasm, path)
     return runner.link(module, digest, path)
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from insitu.cli import COMMANDS
 from insitu.runtime.programs import SHIPPED
 from insitu.sandbox.limits import Limits
-from tests.cli.conftest import Insitu
+from tests.cli.conftest import COMMAND, Insitu
 from tests.runtime.conftest import NodeProcess
 
 
@@ -119,3 +119,12 @@ def test_the_socket_may_stand_in_the_environment(node: NodeProcess) -> None:
         check=False,
     )
     assert done.returncode == 0
+
+
+def test_a_full_stdout_is_a_line_and_no_traceback(environment: Mapping[str, str]) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "program", "list"], env=dict(environment), stdout=full, stderr=subprocess.PIPE, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"insitu: cannot write the output: no space left on device\n"

@@ -302,6 +302,34 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["guest.wat"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_told_to_end_it_leaves_nothing_half_written(
+    environment: Mapping[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    path = guest(tmp_path, "(loop $l (br $l))")
+    command = [*COMMAND, "run", "--wall", "50s", "-o", "out", str(path)]
+    process = subprocess.Popen(command, env=dict(environment), cwd=tmp_path)
+    try:
+        until = time.monotonic() + 30
+        while not list(tmp_path.glob(".out.*")):
+            assert time.monotonic() < until
+            assert process.poll() is None
+        process.send_signal(number)
+        assert process.wait(30) == 128 + number
+    finally:
+        process.kill()
+        process.wait()
+    assert [path.name for path in tmp_path.iterdir()] == ["guest.wat"]
+
+
+def test_a_full_stderr_hides_no_failure(environment: Mapping[str, str], tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*COMMAND, "run", str(guest(tmp_path, "unreachable"))], env=dict(environment), stderr=full, timeout=60
+        )
+    assert done.returncode == 125
+
+
 def test_the_outcome_as_json(insitu: Insitu, tmp_path: Path, programs: Path) -> None:
     done = insitu("run", "--json", "out.json", "--wall", "5s", "--fuel", "1000000", "cat", input=b"12345")
     report = json.loads((tmp_path / "out.json").read_text())

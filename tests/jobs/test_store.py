@@ -158,6 +158,12 @@ def test_wrong_key(store: "FakeStore") -> None:
         Store(connection_options({"key": "no"}, store.environment)).connect()
 
 
+def test_a_store_that_is_named_is_not_replaced_by_a_token_left_in_the_environment(store: "FakeStore") -> None:
+    left = {**store.environment, "OS_AUTH_TOKEN": "stale", "OS_STORAGE_URL": "http://127.0.0.1:1/v1/AUTH_other"}
+    with pytest.raises(StorageUnusable, match=r"answered 401 .*check user and key"):
+        Store(connection_options({"key": "no"}, left)).connect()
+
+
 def test_options_and_environment_as_the_swift_command_reads_them() -> None:
     keystone = {"OS_AUTH_URL": "http://k/v3", "OS_USERNAME": "u", "OS_PASSWORD": "p", "OS_PROJECT_DOMAIN_NAME": "d"}
     made = connection_options({}, keystone)

@@ -10,7 +10,7 @@ from typing import Any
 from insitu.runtime import wire
 from insitu.runtime.history import History
 from insitu.runtime.loop import Loop
-from insitu.runtime.node import Node, Settings
+from insitu.runtime.node import LOADED, Node, Settings
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
 from insitu.runtime.workforce import Workforce
@@ -157,6 +157,7 @@ class Orders:
         self.loads: list[str] = []
         self.compiles: list[str] = []
         self.forks: list[int] = []
+        self.unloads: list[str] = []
 
     def load(self, info: ProgramInfo) -> None:
         self.loads.append(info.name)
@@ -166,6 +167,9 @@ class Orders:
 
     def fork(self, id_: int, warm: list[str]) -> None:
         self.forks.append(id_)
+
+    def unload(self, digest: str) -> None:
+        self.unloads.append(digest)
 
     def dismiss(self, id_: int) -> None: ...
 
@@ -221,3 +225,11 @@ def test_a_program_is_loaded_and_compiled_once_for_all_who_wait(tmp_path: Path) 
     assert (orders.loads, orders.compiles) == (["new", "new"], ["new"])
     node.program_rejected(digest, "it is not wasm")
     assert [len(speaker.heard) for speaker in speakers] == [1] * 20  # each is told, once
+
+
+def test_no_more_programs_are_kept_loaded_than_allowed_and_none_goes_that_is_waited_for(tmp_path: Path) -> None:
+    node, orders, _ = asked(tmp_path, 1)
+    node.program_loaded(node._store.find("new").digest, 1)  # the oldest, but a launch waits for it
+    for number in range(LOADED + 10):
+        node.program_loaded(f"sha256:{number:064}", number + 2)
+    assert orders.unloads == [f"sha256:{number:064}" for number in range(11)]
