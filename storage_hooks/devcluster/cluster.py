@@ -73,16 +73,26 @@ class DevCluster:
 
     # -- life ------------------------------------------------------------------------------------------------------
 
-    def start(self, progress: Progress = lambda stage: None, detach: bool = False) -> Self:
-        """Returns when every part answers. `progress` is told each stage; `detach`: outlive this process."""
+    def start(
+        self, progress: Progress = lambda stage: None, detach: bool = False, *, replace_broken: bool = False
+    ) -> Self:
+        """Returns when every part answers. `progress` is told each stage; `detach`: outlive this process.
+
+        Another start in the same directory is waited for. Raises AlreadyRunning when a cluster runs there then;
+        `replace_broken`: one with dead parts is ended instead and started anew, with its data and keys.
+        """
         if self._layout is None:
             # Resolved: the supervisor's directory may not be told otherwise by a link.
             self._layout = Layout(Path(tempfile.mkdtemp(prefix="insitu-cluster-")).resolve())
         layout = self._layout
         try:
-            fresh = layout.claim(made=self._temporary) and detach
-            self._lifeline = launch(layout, replace(self._options, fresh=fresh), progress)
-            self._known = self.state()
+            with layout.alone(lambda: progress(f"once another start in {layout.root} has ended")) as made:
+                if replace_broken and layout.locked() and self.dead() != []:
+                    progress("anew: what is left of it is ended first")
+                    control.stop(layout)
+                fresh = layout.claim(made or self._temporary) and detach
+                self._lifeline = launch(layout, replace(self._options, fresh=fresh), progress)
+                self._known = self.state()
             if detach:
                 lifeline, self._lifeline = self._lifeline, None
                 lifeline.detach()
@@ -173,9 +183,12 @@ class DevCluster:
         return {"supervisor": state.supervisor, **state.processes}
 
     def dead(self) -> list[str]:
-        """The names of the processes that should live and do not."""
-        state = self.state()
-        return [name for name in state.expected if name not in state.processes]
+        """The names of the processes that should live and do not; only "supervisor" where that one does not answer."""
+        try:
+            state = control.ask(Layout(self.directory), do="state")["state"]
+        except NotRunning:
+            return ["supervisor"]
+        return [name for name in state["expected"] if name not in state["processes"]]
 
     def log(self, name: str) -> Path:
         """The log of "proxy", "account", "container", "object-1" …, "node-1" … or "supervisor"."""

@@ -5,6 +5,7 @@
     DIR/.insitu-cluster   the marker: only a directory with this file is ever reused or removed
     DIR/lock              locked by the supervisor as long as it lives
     DIR/identity.json     keys and hash secrets       DIR/state.json   what runs: ports, pids, rings
+    DIR/programs.json     the operator's own programs, for the next `insitu cluster up`
     DIR/control           the supervisor's socket     DIR/run/         the nodes' sockets
     DIR/etc/              rings and configuration     DIR/log/         a log per process
     DIR/meta/, node1/ …   the data                    DIR/cache/       compiled programs
@@ -15,14 +16,18 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from insitu.storage_hooks.devcluster.errors import AlreadyRunning, DirectoryRefused
+from insitu.storage_hooks.devcluster.errors import AlreadyRunning, DevClusterError, DirectoryRefused
 
 MARKER: Final = ".insitu-cluster"
 SOCKET_PATH_MAX: Final = 90  # bytes; the kernel takes 107, an insitu node 90
+ALONE_PATIENCE: Final = 120.0  # seconds for another start in the same directory, longer than any start takes
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Layout:
     @property
     def state(self) -> Path:
         return self.root / "state.json"
+
+    @property
+    def programs(self) -> Path:
+        return self.root / "programs.json"
 
     @property
     def control(self) -> Path:
@@ -74,17 +83,71 @@ class Layout:
         """The Unix socket of the insitu node beside object server `node` (counted from 1)."""
         return self.run / str(node)  # short, because the whole path must be
 
-    def claim(self, made: bool = False) -> bool:
-        """Makes the directory a cluster's, mode 0700, or takes up one that is. True when it held no cluster before.
+    @contextmanager
+    def alone(self, waiting: Callable[[], None] = lambda: None) -> Iterator[bool]:
+        """Makes the directory, mode 0700, and holds it against other starts. Gives whether it was made just now.
+
+        `waiting` is called when another start has to be waited for. Raises DirectoryRefused for a place where a
+        cluster cannot work, DevClusterError when the other start does not end.
+        """
+        if len(os.fsencode(self.socket(16))) > SOCKET_PATH_MAX:
+            raise DirectoryRefused(f"{self.root}: the path is too long for Unix sockets inside it; name a shorter one")
+        deadline = time.monotonic() + ALONE_PATIENCE
+        told = False
+        while True:
+            made, fd = self._open_directory()
+            try:
+                # The directory itself is what is locked: a file in it would make an empty one look like someone's.
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._still(fd):
+                    break
+                os.close(fd)  # a start that was broken off has removed it meanwhile
+            except BlockingIOError:
+                os.close(fd)
+                if not told:
+                    waiting()
+                    told = True
+                if time.monotonic() > deadline:
+                    raise DevClusterError(f"{self.root}: another start goes on here and does not end") from None
+                time.sleep(0.05)
+            except OSError as e:
+                os.close(fd)
+                raise DirectoryRefused(f"{self.root}: cannot be locked: {e.strerror or e}") from e
+        try:
+            yield made
+        finally:
+            if made and not self.marker.exists():
+                with suppress(OSError):
+                    self.root.rmdir()  # nothing came of it
+            os.close(fd)
+
+    def _open_directory(self) -> tuple[bool, int]:
+        try:
+            try:
+                self.root.mkdir(mode=0o700, parents=True)
+                made = True
+            except FileExistsError:
+                made = False
+            return made, os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except NotADirectoryError:
+            raise DirectoryRefused(f"{self.root}: not a directory") from None
+        except OSError as e:
+            raise DirectoryRefused(f"{self.root}: {e.strerror or e}") from e
+
+    def _still(self, fd: int) -> bool:
+        """The open directory is the one that has our name."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.root.stat())
+        except FileNotFoundError:
+            return False
+
+    def claim(self, made: bool) -> bool:
+        """Makes the directory a cluster's, or takes up one that is. True when it held no cluster before.
 
         `made`: it was made for the cluster just now, so it goes with it. One found empty is emptied again, and stays.
         Raises DirectoryRefused for a directory with other things in it, or one where a cluster cannot work.
         """
-        if len(os.fsencode(self.socket(16))) > SOCKET_PATH_MAX:
-            raise DirectoryRefused(f"{self.root}: the path is too long for Unix sockets inside it; name a shorter one")
         try:
-            made = made or not self.root.exists()
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if self.marker.exists():
                 return False
             if any(self.root.iterdir()):
@@ -95,8 +158,6 @@ class Layout:
             self.marker.write_text("made\n" if made else "found empty\n")
             if not made:
                 self.root.chmod(0o700)
-        except FileExistsError:
-            raise DirectoryRefused(f"{self.root}: not a directory") from None
         except OSError as e:
             raise DirectoryRefused(f"{self.root}: {e.strerror or e}") from e
         return True
@@ -133,7 +194,6 @@ class Layout:
     def remove(self) -> None:
         """Deletes the directory with its data, or only what is in it where it was found empty. Missing is fine.
 
-        `made`: it was made for the cluster just now, so it goes with it. One found empty is emptied again, and stays.
         Raises DirectoryRefused for a directory without our marker.
         """
         if not self.root.exists():
