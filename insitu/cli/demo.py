@@ -108,11 +108,10 @@ def ended_by_sigterm() -> Iterator[None]:
 
 
 def shipped_photo() -> bytes:
-    """The demo's photograph, which the guests' builder knows how to get."""
+    """The demo's photograph, which the guests' builder knows how to get: it says so when it is not at hand yet."""
     builder = Path(__file__).resolve().parents[2] / "guests" / "build.py"
     if not builder.is_file():
         raise click.ClickException("only a checkout of insitu brings a photo along; give one: --photo FILE")
-    say("getting the photograph")
     with tempfile.TemporaryDirectory(prefix="insitu-demo-") as scratch:
         target = Path(scratch) / "photo.jpg"
         if subprocess.run([sys.executable, str(builder), "--photo", str(target)]).returncode != 0:

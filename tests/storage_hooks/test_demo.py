@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops
 
+from insitu.cli.demo import shipped_photo
+
 PATIENCE = 60.0
 
 
@@ -73,6 +75,13 @@ def test_the_demo(photo: Path, environment: Mapping[str, str], tmp_path: Path) -
     assert "replica" in table
     assert str(out / "photo-watermarked.jpg") in table
     assert "X-Run: watermark --text tested" in done.stderr  # progress
+
+
+def test_a_photograph_at_hand_is_not_got_again(capfd: pytest.CaptureFixture[str]) -> None:
+    first = shipped_photo()
+    capfd.readouterr()  # what is said of getting it, where this machine did not have it
+    assert shipped_photo() == first
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_photo_that_is_none_fails_with_the_programs_own_words(environment: Mapping[str, str], tmp_path: Path) -> None:
