@@ -18,6 +18,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -31,6 +32,7 @@ from insitu.sandbox.launch import Runner
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
 COMPILE_CPU_SECONDS: Final = 600
+SEE_OFF: Final = 2.0  # seconds
 
 
 class Spawner:
@@ -51,6 +53,19 @@ class Spawner:
                 getattr(self, f"_{message['op']}")(message, *fds)
             finally:
                 wire.close_all(fds)
+        self._see_off()
+
+    def _see_off(self) -> None:
+        """The node is gone, or ends us: its workers end too, and one that is not waited for stays a zombie in a
+        container whose first process waits for nobody."""
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        until = time.monotonic() + SEE_OFF
+        while time.monotonic() < until:
+            try:
+                if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                    time.sleep(0.005)
+            except ChildProcessError:
+                return
 
     def _answer(self, message: wire.Message, *fds: int) -> None:
         # A child's end must not put its word into the middle of another.
