@@ -47,7 +47,7 @@ from swift.common.utils import close_if_possible, get_logger, split_path
 from swift.common.wsgi import WSGIContext
 
 import insitu
-from insitu.runtime.errors import NodeLost
+from insitu.runtime.errors import NodeLost, NodeUnavailable
 from insitu.runtime.grammar import MAX_BYTES, GrammarError
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import Limits, parse_duration, parse_size
@@ -169,6 +169,9 @@ class RunHook:
             answer = problem.unsupported_object(_why_not_whole(headers))
         elif status.startswith("404 ") and environ.get("swift.source") != "S3":  # s3api makes its own NoSuchKey of it
             answer = problem.no_such_object(inside.native(environ["PATH_INFO"])[:200])
+        elif status.startswith("503 "):
+            # Swift's own: none of its servers answered. Had one been asked to run, the switch would have said so.
+            answer = problem.refused(NodeUnavailable.code, "no storage server that holds the object answers")
         if answer is None:
             start_response(status, headers, exc_info)
             return body

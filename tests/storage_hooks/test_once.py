@@ -109,3 +109,13 @@ def test_object_server_down_beforehand_is_passed_over(store: Store) -> None:
         assert (answer.status, answer.body) == (200, DATA)
         assert answer.headers["x-run-where"] == f"{third.name}; replica=2"
         assert len(records(store.cluster, answer.request_id)) == 1
+
+
+def test_all_object_servers_down_is_a_503_that_says_when_to_come_again(store: Store) -> None:
+    for node in store.cluster.nodes:
+        kill(node.server_pid, signal.SIGKILL)
+    eventually(lambda: {node.name for node in store.cluster.nodes} <= set(store.cluster.dead()), "all are dead")
+    answer = store.run("o", "copy")
+    assert (answer.status, answer.problem["type"]) == (503, "urn:insitu:problem:unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert records(store.cluster, answer.request_id) == []
