@@ -7,7 +7,7 @@ A *turn* is a generator function in three sections; only the middle one is measu
         …prepare…
         yield None
         …what is measured…
-        yield None           # or its cost in µs, where that is not the wall time of the section (CPU, say)
+        yield None           # or its cost, where that is not the wall time of the section in µs (CPU, memory, say)
         …finish, and check the bytes…
 
 What comes out is a `Figure`: both sides' costs, and their ratio with its uncertainty. An absolute time says much about
@@ -19,10 +19,11 @@ import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 Turn = Generator[float | None, None, None]
 Turns = Callable[[], Turn]
+Unit = Literal["us", "bytes"]
 
 _RESAMPLES: Final = 1000
 _SEED: Final = 20251122
@@ -50,12 +51,13 @@ class Aim:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Costs in µs, in the order measured: `ours[k]` came right before or after `yardstick[k]`."""
+    """Costs in `unit`, in the order measured: `ours[k]` came right before or after `yardstick[k]`."""
 
     name: str
     ours: tuple[float, ...]
     yardstick: tuple[float, ...]
     aim: Aim | None
+    unit: Unit = "us"
 
     @property
     def ratio(self) -> float:
@@ -88,8 +90,8 @@ class Figure:
         """For the benchmark's JSON."""
         return {
             "pairs": len(self.ours),
-            "ours_us": _centiles(self.ours),
-            "yardstick_us": _centiles(self.yardstick),
+            f"ours_{self.unit}": _centiles(self.ours),
+            f"yardstick_{self.unit}": _centiles(self.yardstick),
             "ratio": self.ratio,
             "ratio_interval_95": self.interval,
             "pair_ratio_p10_p90": self.spread,
@@ -160,8 +162,8 @@ class Pairs:
         if len(self.costs) > len(self.others):
             self.others.append(_measured(self._yardstick))
 
-    def figure(self, name: str, aim: Aim | None = None) -> Figure:
-        return Figure(name, tuple(self.costs), tuple(self.others), aim)
+    def figure(self, name: str, aim: Aim | None = None, unit: Unit = "us") -> Figure:
+        return Figure(name, tuple(self.costs), tuple(self.others), aim, unit)
 
 
 def compare(name: str, ours: Turns, yardstick: Turns, *, pairs: int, warm_up: int) -> Figure:
@@ -181,13 +183,21 @@ class Interleave:
         self._benchmark, self._figures = benchmark, figures
 
     def __call__(
-        self, name: str, ours: Turns, yardstick: Turns, *, pairs: int, warm_up: int = 5, aim: Aim | None = None
+        self,
+        name: str,
+        ours: Turns,
+        yardstick: Turns,
+        *,
+        pairs: int,
+        warm_up: int = 5,
+        aim: Aim | None = None,
+        unit: Unit = "us",
     ) -> Figure:
         measured = Pairs(ours, yardstick, warm_up)
         self._benchmark.pedantic(_Running.measure, setup=measured.setup, teardown=measured.teardown, rounds=pairs)
         if not measured.costs:
             raise RuntimeError("benchmarks are switched off: run them with --benchmark-only")
-        figure = measured.figure(name, aim)
+        figure = measured.figure(name, aim, unit)
         if aim is not None and aim.noise is not None:
             self._figures.append(aim.noise)
         self._benchmark.extra_info.update(figure.as_info())
@@ -209,8 +219,8 @@ def _row(figure: Figure) -> tuple[str, ...]:
     return (
         figure.name,
         str(len(figure.ours)),
-        _pair(figure.ours),
-        _pair(figure.yardstick),
+        _pair(figure.ours, figure.unit),
+        _pair(figure.yardstick, figure.unit),
         f"{figure.ratio:.3f}",
         f"{low:.3f} to {high:.3f}",
         f"{few:.2f} to {most:.2f}",
@@ -218,8 +228,10 @@ def _row(figure: Figure) -> tuple[str, ...]:
     )
 
 
-def _pair(values: Sequence[float]) -> str:
+def _pair(values: Sequence[float], unit: Unit) -> str:
     middle, worst = percentile(values, 50), percentile(values, 99)
+    if unit == "bytes":
+        return f"{middle / 1024:.1f} / {worst / 1024:.1f} KiB"
     if middle >= 10_000:
         return f"{middle / 1000:.0f} / {worst / 1000:.0f} ms"
     if middle >= 1000:
