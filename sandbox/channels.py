@@ -40,12 +40,21 @@ class Wait:
     def __init__(self, end: float) -> None:
         self.end = end
 
+    def left(self) -> float:
+        """Seconds until the launch's wall time is over; 0 or less when it is."""
+        return self.end - time.monotonic()
+
+    def check(self) -> None:
+        """Between the pieces of a host call that is long by itself. Raises `Deadline`."""
+        if self.left() <= 0:
+            raise Deadline
+
     def until_ready(self, fd: int, events: int) -> None:
         """Until the descriptor can be read or written (or has hung up). Raises `Deadline`."""
         poller = select.poll()
         poller.register(fd, events)
         while True:
-            left = self.end - time.monotonic()
+            left = self.left()
             if left <= 0:
                 raise Deadline
             if poller.poll(left * 1000 + 1):

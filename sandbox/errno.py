@@ -4,21 +4,35 @@ import errno
 from typing import Final
 
 SUCCESS: Final = 0
+ACCES: Final = 2
 AGAIN: Final = 6
 BADF: Final = 8
+BUSY: Final = 10
+EXIST: Final = 20
 FAULT: Final = 21
+FBIG: Final = 22
+ILSEQ: Final = 25
 INTR: Final = 27
 INVAL: Final = 28
 IO: Final = 29
+ISDIR: Final = 31
+LOOP: Final = 32
+MFILE: Final = 33
+MLINK: Final = 34
+NAMETOOLONG: Final = 37
 NOENT: Final = 44
 NOSPC: Final = 51
 NOSYS: Final = 52
 NOTDIR: Final = 54
+NOTEMPTY: Final = 55
 NOTSOCK: Final = 57
 NOTSUP: Final = 58
 OVERFLOW: Final = 61
+PERM: Final = 63
 PIPE: Final = 64
+ROFS: Final = 69
 SPIPE: Final = 70
+XDEV: Final = 75
 NOTCAPABLE: Final = 76
 
 _FROM_HOST: Final = {errno.EPIPE: PIPE, errno.ECONNRESET: PIPE, errno.ENOSPC: NOSPC, errno.EDQUOT: NOSPC}

@@ -16,5 +16,9 @@ class LimitsError(SandboxError):
     """A limit is malformed or out of range; the message names it and what is allowed. Fix the limit."""
 
 
+class FilesError(SandboxError):
+    """A directory that a guest should get cannot be given to it; the message names what of it, and why."""
+
+
 class EngineError(SandboxError):
     """The engine itself refused or broke: neither the program's fault nor the caller's. Report it."""

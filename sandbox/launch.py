@@ -13,13 +13,18 @@ from typing import Final
 from insitu.sandbox import raw
 from insitu.sandbox.alarm import Alarm
 from insitu.sandbox.channels import Deadline, FdSink, Sink, Source, TailSink, Wait
+from insitu.sandbox.clocks import Frozen, FrozenClocks, RealChance, RealClocks, SeededChance
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import EngineError
+from insitu.sandbox.files.nodes import Directory
+from insitu.sandbox.files.tree import NO_FILES, Files, memory_volume
 from insitu.sandbox.limits import PAGE, Limits, format_size
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 from insitu.sandbox.program import Program, compile_program
-from insitu.sandbox.wasi import Guest, Host
+from insitu.sandbox.wasi.guest import Guest
+from insitu.sandbox.wasi.host import Host
+from insitu.sandbox.wasi.table import OpenDirectory, Stream, Table
 
 _NO_FUEL_LIMIT: Final = (1 << 63) - 1
 _MINIMUM_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
@@ -28,7 +33,7 @@ _MINIMUM_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exce
 class Launch:
     """What one launch is given: its words, channels and limits. `argv` begins with the program's name."""
 
-    __slots__ = ("argv", "env", "limits", "on_start", "stderr", "stdin", "stdout")
+    __slots__ = ("argv", "env", "files", "frozen", "limits", "on_start", "stderr", "stdin", "stdout")
 
     def __init__(
         self,
@@ -39,6 +44,8 @@ class Launch:
         *,
         env: Mapping[str, str] | None = None,
         stderr: TailSink | None = None,
+        files: Files = NO_FILES,
+        frozen: Frozen | None = None,
         on_start: Callable[[], object] | None = None,
     ) -> None:
         """`stdout` is a host descriptor (see `channels.make_pollable`); `on_start` is called as the guest starts."""
@@ -46,6 +53,7 @@ class Launch:
         self.env = [f"{name}={value}".encode() for name, value in (env or {}).items()]
         self.stdin, self.stdout, self.limits = stdin, stdout, limits
         self.stderr = stderr or TailSink()
+        self.files, self.frozen = files, frozen
         self.on_start = on_start
 
 
@@ -78,7 +86,7 @@ class Runner:
             stdout = FdSink(launch.stdout, limits.output, lambda reached: self._over(limits.output, reached))
             sink: Sink = stdout
             end = begun + limits.wall
-            guest = Guest(instance, launch.argv, launch.env, launch.stdin, sink, launch.stderr, Wait(end))
+            guest = self._guest(launch, instance, sink, Wait(end))
             if self.host.guest is not None:
                 raise EngineError("a runner runs one guest at a time")
             self.host.guest = guest
@@ -103,9 +111,32 @@ class Runner:
                 bytes_out=stdout.statistics().bytes,
                 bytes_err=launch.stderr.statistics().bytes,
             )
+            guest.table.close_all()
             return self._outcome(guest, failure, limits, usage, elapsed, launch.stderr.tail())
         finally:
             instance.close()
+
+    @staticmethod
+    def _guest(launch: Launch, instance: raw.Instance, stdout: Sink, wait: Wait) -> Guest:
+        frozen, limits = launch.frozen, launch.limits
+        clocks = RealClocks() if frozen is None else FrozenClocks(frozen.clock)
+        chance = RealChance() if frozen is None else SeededChance(frozen.seed)
+
+        memory = memory_volume(limits.tmp, limits.tmp_files, clocks.stamp)
+
+        def tree() -> Directory:
+            return launch.files.tree(memory, {}, None if frozen is None else frozen.clock)
+
+        table = Table(
+            limits.open_files,
+            Stream(source=launch.stdin),
+            Stream(sink=stdout),
+            Stream(sink=launch.stderr),
+            OpenDirectory(tree() if launch.files.is_copy else tree, name=b"/"),
+        )
+        guest = Guest(instance, launch.argv, launch.env, table, limits, clocks, chance, wait)
+        memory.refused = guest.refuse
+        return guest
 
     def _over(self, allowed: int, reached: int) -> GuestStop:
         if self.host.guest is not None:

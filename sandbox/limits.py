@@ -24,6 +24,10 @@ MEMORY_BOUNDS = (PAGE, 4 * GIB)  # wasm32 addresses no more
 WALL_BOUNDS = (0.001, 24 * 3600.0)
 FUEL_BOUNDS = (1, (1 << 63) - 1)
 OUTPUT_BOUNDS = (0, 1 << 62)
+OPEN_FILES_BOUNDS = (4, 65_536)
+TMP_BOUNDS = (0, 1 << 40)
+TMP_FILES_BOUNDS = (0, 1_000_000)
+PATH_BOUNDS = (1, 65_536)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class Limits:
 
     `memory`: bytes, over all linear memories of the instance. `fuel`: engine units (about one per wasm instruction), or
     None for no limit. `wall`: seconds from the launch to its end, blocked or not. `output`: bytes on stdout.
+    `open_files`: descriptors open at once, the standard ones and directories among them. `tmp`: bytes of files that it
+    writes in memory, and `tmp_files` their names. `path`: bytes of one path.
 
     Raises `LimitsError` for a value of the wrong type or out of bounds.
     """
@@ -40,16 +46,24 @@ class Limits:
     fuel: int | None = None
     wall: float = 10.0
     output: int = GIB
+    open_files: int = 256
+    tmp: int = 64 * MIB
+    tmp_files: int = 10_000
+    path: int = 4096
 
     def __post_init__(self) -> None:
         _check("memory", self.memory, MEMORY_BOUNDS, "bytes", int)
         _check("wall", self.wall, WALL_BOUNDS, "seconds", int, float)
         _check("output", self.output, OUTPUT_BOUNDS, "bytes", int)
+        _check("open_files", self.open_files, OPEN_FILES_BOUNDS, "descriptors", int)
+        _check("tmp", self.tmp, TMP_BOUNDS, "bytes", int)
+        _check("tmp_files", self.tmp_files, TMP_FILES_BOUNDS, "names", int)
+        _check("path", self.path, PATH_BOUNDS, "bytes", int)
         if self.fuel is not None:
             _check("fuel", self.fuel, FUEL_BOUNDS, "units", int)
 
     def to_wire(self) -> dict[str, Any]:
-        return {"memory": self.memory, "fuel": self.fuel, "wall": self.wall, "output": self.output}
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> "Limits":

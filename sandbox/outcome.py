@@ -7,7 +7,6 @@ from typing import Any, Final, Literal
 from insitu.sandbox.limits import format_duration, format_size
 
 End = Literal["exit", "trap", "limit", "cancelled", "lost"]
-LimitName = Literal["memory", "fuel", "wall", "output"]
 ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
 
 
@@ -35,7 +34,7 @@ class LimitHit:
     memory and output in bytes, wall in seconds, fuel in engine units.
     """
 
-    name: LimitName
+    name: str
     allowed: float
     reached: float
 

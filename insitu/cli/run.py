@@ -28,9 +28,11 @@ from insitu.sandbox.channels import (
     make_pollable,
     source_from_fd,
 )
+from insitu.sandbox.clocks import FROZEN_START, Frozen
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
-from insitu.sandbox.errors import EngineError, LimitsError, ProgramError
+from insitu.sandbox.errors import EngineError, FilesError, LimitsError, ProgramError
+from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MAX_PROGRAM, MIB, OUTPUT_BOUNDS, Limits
 from insitu.sandbox.outcome import Outcome
@@ -38,6 +40,7 @@ from insitu.sandbox.program import Program, compile_program, to_wasm
 
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
+_DIR: Final = click.Path(path_type=Path)
 _SUFFIXES: Final = (".wasm", ".wat")
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
@@ -64,6 +67,16 @@ class _Command(click.Command):
 @click.option("--fuel", type=click.IntRange(*FUEL_BOUNDS), metavar="N", help="Engine units.  [default: no limit]")
 @click.option("--max-output", type=Size(), default=GIB, metavar="SIZE", help="Bytes on stdout.  [default: 1GiB]")
 @click.option("--env", type=Pair(), multiple=True, metavar="K=V", help="A variable of its environment; repeatable.")
+@click.option("--files", type=_DIR, metavar="DIR", help="Files for it, read-only, as /; /tmp stays its own.")
+@click.option("--root", type=_DIR, metavar="DIR", help="A copy of DIR in memory, as /, to read and write.")
+@click.option(
+    "--frozen",
+    is_flag=False,
+    flag_value=0,
+    type=int,
+    metavar="[=SEED]",
+    help="The same in every run: time, chance, NaNs.",
+)
 @click.option("--json", "json_", type=click.Path(dir_okay=False), metavar="FILE", help="Write the outcome there.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -77,6 +90,9 @@ def run(
     fuel: int | None,
     max_output: int,
     env: tuple[tuple[str, str], ...],
+    files: Path | None,
+    root: Path | None,
+    frozen: int | None,
     json_: str | None,
     program: str,
     args: tuple[str, ...],
@@ -103,10 +119,19 @@ def run(
             stderr = TailSink(echo=_stderr(stack))
             argv = [Path(program).stem if _is_path(program) else program, *args]
             _check_words(argv, env)
-            launch = Launch(argv, source, target.fd, limits, env=dict(env), stderr=stderr)
+            launch = Launch(
+                argv,
+                source,
+                target.fd,
+                limits,
+                env=dict(env),
+                stderr=stderr,
+                files=_files(files, root, frozen),
+                frozen=None if frozen is None else Frozen(frozen),
+            )
             outcome = _aside(lambda: runner.run(ready, launch))
             target.finish(outcome)
-    except (LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
+    except (FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
         raise _Ours(str(why)) from None
     except EngineError as why:
         raise _Ours(f"insitu itself failed: {why}") from None
@@ -164,6 +189,14 @@ def _program(runner: Runner, name: str) -> Program:
         say(f"insitu: compiled programs are not kept: {why}")
         module = compile_program(runner.engine, wasm, path)
     return runner.link(module, digest, path)
+
+
+def _files(files: Path | None, root: Path | None, frozen: int | None) -> Files:
+    if files is not None and root is not None:
+        raise _Ours("--files and --root: each is the guest's /, so only one of them can be")
+    if root is not None:
+        return Files.private_copy(root)
+    return NO_FILES if files is None else Files.read_only(files, time=None if frozen is None else FROZEN_START)
 
 
 def _check_words(argv: list[str], env: tuple[tuple[str, str], ...]) -> None:

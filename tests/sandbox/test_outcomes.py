@@ -106,16 +106,16 @@ YIELD = module("(loop $again (call $sched_yield) (drop) (br $again))")
 
 def broken_runner(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> Runner:
     """One whose sched_yield breaks, and then does nothing: an error that is lost would loop until the wall time."""
-    from insitu.sandbox.wasi import Host
+    from insitu.sandbox.wasi.host import CALLS
 
     errors = [error]
 
-    def breaks(self: Host, a: Any) -> int:
+    def breaks(guest: object, a: Any) -> int:
         if errors:
             raise errors.pop()
         return 0
 
-    monkeypatch.setattr(Host, "sched_yield", breaks)
+    monkeypatch.setitem(CALLS, "sched_yield", breaks)
     return Runner()
 
 
