@@ -22,11 +22,11 @@ class CacheError(Exception):
 
 
 @cache
-def engine_key() -> str:
+def engine_key(canonical_nans: bool = False) -> str:
     """16 hexadecimal digits that differ between engines whose machine code is not interchangeable."""
-    from insitu.sandbox.raw import SETTINGS  # only whoever compiles or loads maps the engine: the node does not
+    from insitu.sandbox.raw import settings  # only whoever compiles or loads maps the engine: the node does not
 
-    what = f"wasmtime {version('wasmtime')};{platform.machine()};{SETTINGS}"
+    what = f"wasmtime {version('wasmtime')};{platform.machine()};{settings(canonical_nans=canonical_nans)}"
     return hashlib.sha256(what.encode()).hexdigest()[:16]
 
 
@@ -37,8 +37,12 @@ def user_cache() -> Path:
 
 
 class CompiledCache:
-    def __init__(self, directory: str | Path) -> None:
-        """Makes the directory. Raises `CacheError` when it is not this user's alone."""
+    def __init__(self, directory: str | Path, *, canonical_nans: bool = False) -> None:
+        """Makes the directory. Raises `CacheError` when it is not this user's alone.
+
+        `canonical_nans`: whether the engine is one of those.
+        """
+        self._canonical_nans = canonical_nans
         self.directory = Path(directory)
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -53,7 +57,7 @@ class CompiledCache:
 
     def path(self, digest: str) -> Path:
         """Where the machine code of a program is, or would be."""
-        return self.directory / f"{digest.removeprefix('sha256:')}-{engine_key()}.cwasm"
+        return self.directory / f"{digest.removeprefix('sha256:')}-{engine_key(self._canonical_nans)}.cwasm"
 
     def find(self, digest: str) -> Path | None:
         """The machine code of a program, verified; None when there is none or it is damaged."""

@@ -60,8 +60,10 @@ class Launch:
 class Runner:
     """An engine, the host functions linked to it, and the alarm that interrupts guests."""
 
-    def __init__(self, engine: raw.Engine | None = None) -> None:
-        self.engine = raw.new_engine() if engine is None else engine
+    def __init__(self, *, canonical_nans: bool = False) -> None:
+        """`canonical_nans`: see `raw.new_engine`; frozen launches need it."""
+        self.engine = raw.new_engine(canonical_nans=canonical_nans)
+        self.canonical_nans = canonical_nans
         self.host = Host(self.engine)
         self._alarm = Alarm(self.engine)
 
@@ -79,6 +81,8 @@ class Runner:
         Raises `EngineError` when the host itself broke: then nothing can be said of the guest.
         """
         begun, cpu = time.monotonic(), time.thread_time_ns()
+        if launch.frozen is not None and not self.canonical_nans:
+            raise EngineError("a frozen launch needs a runner with canonical NaNs")
         limits = launch.limits
         fuel = limits.fuel or _NO_FUEL_LIMIT
         instance = raw.Instance(self.engine, limits.memory, fuel)

@@ -52,11 +52,13 @@ FEATURES: Final[dict[str, bool]] = {
 MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
 TABLE_ELEMENTS: Final = 1 << 20  # per table: 8 MiB of host memory
 TABLES: Final = 8
-SETTINGS: Final = ";".join(
-    [f"{name}={int(on)}" for name, on in sorted(FEATURES.items())]
-    + [f"stack={MAX_WASM_STACK}", "fuel", "epoch", "no-move", "speed"]
-)
-"""Everything that makes compiled programs of two engines differ, as one string: part of a cache's key."""
+
+
+def settings(*, canonical_nans: bool = False) -> str:
+    """Everything that makes compiled programs of two engines differ, as one string: part of a cache's key."""
+    features = [f"{name}={int(on)}" for name, on in sorted(FEATURES.items())]
+    nans = ["nans"] if canonical_nans else []
+    return ";".join([*features, f"stack={MAX_WASM_STACK}", "fuel", "epoch", "no-move", "speed", *nans])
 
 
 class _ByteVec(Structure):
@@ -175,9 +177,13 @@ def _check(error: int | None, raising: type[Exception]) -> None:
         raise raising(_message(error))
 
 
-def new_engine() -> Engine:
-    """An engine with our features, fuel and epochs on. 4 µs; starts no thread. Never freed: one lives per process."""
+def new_engine(*, canonical_nans: bool = False) -> Engine:
+    """An engine with our features, fuel and epochs on. 4 µs; starts no thread. Never freed: one lives per process.
+
+    `canonical_nans`: every NaN that is computed is the same one, which costs code full of floats a third of its speed.
+    """
     config = _config_new()
+    _bind("wasmtime_config_cranelift_nan_canonicalization_set", None, Ptr, c_bool)(config, canonical_nans)
     for name, on in FEATURES.items():
         _bind(f"wasmtime_config_{name}_set", None, Ptr, c_bool)(config, on)
     for name in ("consume_fuel", "epoch_interruption"):

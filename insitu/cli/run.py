@@ -111,7 +111,7 @@ def run(
         signal.signal(number, _end)
     try:
         limits = Limits(memory=memory, fuel=fuel, wall=wall, output=max_output)
-        runner = Runner()
+        runner = Runner(canonical_nans=frozen is not None)
         ready = _program(runner, program)
         with ExitStack() as stack:
             source = _source(stack, input_)
@@ -176,7 +176,7 @@ def _program(runner: Runner, name: str) -> Program:
     wasm = to_wasm(data, path)
     digest = program_digest(wasm)
     try:
-        cache = CompiledCache(user_cache())
+        cache = CompiledCache(user_cache(), canonical_nans=runner.canonical_nans)
         found = cache.find(digest)
         if found is not None:
             try:
