@@ -24,8 +24,8 @@ from tests.real.packages import QUICKJS, load, obtain
 ROOT: Final = Path(__file__).parent.parent
 LAUNCH_PAIRS: Final = 200
 ROW: Final = 10
-"""Launches in one turn: one after another, as a worker does them. The first after the other side's finds caches and page
-tables as that left them, and takes twice as long."""
+"""Launches in one turn: one after another, as a worker does them. The first after the other side's finds caches and
+page tables as that left them, and takes twice as long."""
 MANY: Final = 10_000
 
 
