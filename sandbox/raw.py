@@ -89,52 +89,88 @@ def _bind(name: str, result: Any, *args: Any) -> Any:
     return function
 
 
+# Every pointer below, and why it is what it is. "Takes": the engine frees it, so we must not. "Gives": it is ours and
+# has to be freed by the function named. "Lends": it lives in something else, and only as long as that. "Fills": it
+# points to room of ours, that has to outlive the call and nothing more.
+
+# Gives a config that only `_engine_new` is handed, which takes it and gives an engine; that is never freed.
 _config_new = _bind("wasm_config_new", Ptr)
-_engine_new = _bind("wasm_engine_new_with_config", Ptr, Ptr)  # takes the config
+_engine_new = _bind("wasm_engine_new_with_config", Ptr, Ptr)
+# Lent an engine; the one call here that another thread makes while a guest runs (the engine allows that).
 _increment_epoch = _bind("wasmtime_engine_increment_epoch", None, Ptr)
+
+# A vector that the engine filled is ours: `_take` copies its bytes out and frees it by `_vec_delete`.
+_vec_delete = _bind("wasm_byte_vec_delete", None, POINTER(_ByteVec))
+# Every `wasmtime_error_t*` that a call gives (null: no error) ends in `_message`, which fills a vector and frees it.
 _error_message = _bind("wasmtime_error_message", None, Ptr, POINTER(_ByteVec))
 _error_delete = _bind("wasmtime_error_delete", None, Ptr)
-_vec_delete = _bind("wasm_byte_vec_delete", None, POINTER(_ByteVec))
+
+# Text and wasm are lent as Python's own bytes, with their length: the engine copies what it keeps.
 _wat2wasm = _bind("wasmtime_wat2wasm", Ptr, c_char_p, c_size_t, POINTER(_ByteVec))
+# Both fill a pointer with a module that is ours until `_module_delete`; what is linked of it holds it on its own
+# account.
 _module_new = _bind("wasmtime_module_new", Ptr, Ptr, c_char_p, c_size_t, POINTER(Ptr))
+_deserialize_file = _bind("wasmtime_module_deserialize_file", Ptr, Ptr, c_char_p, POINTER(Ptr))  # a path, NUL at its end
 _module_delete = _bind("wasmtime_module_delete", None, Ptr)
 _module_serialize = _bind("wasmtime_module_serialize", Ptr, Ptr, POINTER(_ByteVec))
-_deserialize_file = _bind("wasmtime_module_deserialize_file", Ptr, Ptr, c_char_p, POINTER(Ptr))
+
+# Fills a vector of export types that is ours until `_exporttypes_delete`. All that is asked of it (names, types,
+# their parameters) is lent by it, so it is copied or counted before that.
 _module_exports = _bind("wasmtime_module_exports", None, Ptr, POINTER(_PtrVec))
 _exporttypes_delete = _bind("wasm_exporttype_vec_delete", None, POINTER(_PtrVec))
 _exporttype_name = _bind("wasm_exporttype_name", POINTER(_ByteVec), Ptr)
 _exporttype_type = _bind("wasm_exporttype_type", Ptr, Ptr)
-_externtype_as_functype = _bind("wasm_externtype_as_functype_const", Ptr, Ptr)
+_externtype_as_functype = _bind("wasm_externtype_as_functype_const", Ptr, Ptr)  # null: exports something else
+_functype_params = _bind("wasm_functype_params", POINTER(_PtrVec), Ptr)
+_functype_results = _bind("wasm_functype_results", POINTER(_PtrVec), Ptr)
+
+# `_functype_new` takes the elements of both vectors, which `_valtype_vec_new` took from us; gives a type that
+# `_functype_delete` frees once it is defined.
+_valtype_new = _bind("wasm_valtype_new", Ptr, c_uint8)
+_valtype_vec_new = _bind("wasm_valtype_vec_new", None, POINTER(_PtrVec), c_size_t, POINTER(Ptr))
+_functype_new = _bind("wasm_functype_new", Ptr, POINTER(_PtrVec), POINTER(_PtrVec))
+_functype_delete = _bind("wasm_functype_delete", None, Ptr)
+
+# A linker lives as long as its engine. Two names with their lengths are lent; then the type, the callback (it has to
+# live as long as the linker: `define` gives it to whoever keeps it), its environment and what would free that: null,
+# none.
 _linker_new = _bind("wasmtime_linker_new", Ptr, Ptr)
 _define = _bind(
     "wasmtime_linker_define_func_unchecked",
     *(Ptr, Ptr, c_char_p, c_size_t, c_char_p, c_size_t, Ptr, Ptr, Ptr, Ptr),
 )
+# Fills a pointer with what is ours until `_pre_delete`.
 _instantiate_pre = _bind("wasmtime_linker_instantiate_pre", Ptr, Ptr, Ptr, POINTER(Ptr))
 _pre_delete = _bind("wasmtime_instance_pre_delete", None, Ptr)
-_pre_instantiate = _bind("wasmtime_instance_pre_instantiate", Ptr, Ptr, Ptr, Ptr, Ptr)
+
+# A store is ours until `_store_delete`, after which nothing of it may be touched: its context, its instance, its
+# memory. The two nulls: no data of ours in it, and nothing to free that.
 _store_new = _bind("wasmtime_store_new", Ptr, Ptr, Ptr, Ptr)
 _store_delete = _bind("wasmtime_store_delete", None, Ptr)
-_store_context = _bind("wasmtime_store_context", Ptr, Ptr)
+_store_context = _bind("wasmtime_store_context", Ptr, Ptr)  # lent by the store, as every `context` below
 _store_limiter = _bind("wasmtime_store_limiter", None, Ptr, c_int64, c_int64, c_int64, c_int64, c_int64)
 _set_epoch_deadline = _bind("wasmtime_context_set_epoch_deadline", None, Ptr, c_uint64)
 _set_fuel = _bind("wasmtime_context_set_fuel", Ptr, Ptr, c_uint64)
-_get_fuel = _bind("wasmtime_context_get_fuel", Ptr, Ptr, Ptr)
+_get_fuel = _bind("wasmtime_context_get_fuel", Ptr, Ptr, Ptr)  # fills a u64
+
+# (pre, context, fills an instance, fills a trap that is ours until `_trap_delete`)
+_pre_instantiate = _bind("wasmtime_instance_pre_instantiate", Ptr, Ptr, Ptr, Ptr, Ptr)
+# (context, instance, name, its length, fills an extern): externs of functions and memories own nothing.
 _export_get = _bind("wasmtime_instance_export_get", c_bool, Ptr, Ptr, c_char_p, c_size_t, Ptr)
-_func_call = _bind("wasmtime_func_call", Ptr, Ptr, Ptr, Ptr, c_size_t, Ptr, c_size_t, Ptr)
+# The same through a caller, which the engine lends a callback for as long as that runs.
 _caller_export_get = _bind("wasmtime_caller_export_get", c_bool, Ptr, c_char_p, c_size_t, Ptr)
+# (context, function inside an extern, arguments: none, results: none, fills a trap)
+_func_call = _bind("wasmtime_func_call", Ptr, Ptr, Ptr, Ptr, c_size_t, Ptr, c_size_t, Ptr)
+# Lends the first byte of a memory inside an extern. It does not move while the store lives: `new_engine` sees to
+# that.
 _memory_data = _bind("wasmtime_memory_data", Ptr, Ptr, Ptr)
 _memory_size = _bind("wasmtime_memory_data_size", c_size_t, Ptr, Ptr)
+
+# `_trap_new` gives a trap to the callback, which gives it to the engine.
 _trap_new = _bind("wasmtime_trap_new", Ptr, c_char_p, c_size_t)
-_trap_code = _bind("wasmtime_trap_code", c_bool, Ptr, POINTER(c_uint8))
+_trap_code = _bind("wasmtime_trap_code", c_bool, Ptr, POINTER(c_uint8))  # fills a byte; false: a host function made it
 _trap_message = _bind("wasm_trap_message", None, Ptr, POINTER(_ByteVec))
 _trap_delete = _bind("wasm_trap_delete", None, Ptr)
-_valtype_new = _bind("wasm_valtype_new", Ptr, c_uint8)
-_valtype_vec_new = _bind("wasm_valtype_vec_new", None, POINTER(_PtrVec), c_size_t, POINTER(Ptr))
-_functype_new = _bind("wasm_functype_new", Ptr, POINTER(_PtrVec), POINTER(_PtrVec))  # takes the elements of both
-_functype_delete = _bind("wasm_functype_delete", None, Ptr)
-_functype_params = _bind("wasm_functype_params", POINTER(_PtrVec), Ptr)
-_functype_results = _bind("wasm_functype_results", POINTER(_PtrVec), Ptr)
 
 Callback = Callable[[int, int, int, int], int]
 """(env, caller, address of the arguments, their count) → 0, or an owned trap from `new_trap`."""
