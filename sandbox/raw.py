@@ -110,7 +110,7 @@ _wat2wasm = _bind("wasmtime_wat2wasm", Ptr, c_char_p, c_size_t, POINTER(_ByteVec
 # Both fill a pointer with a module that is ours until `_module_delete`; what is linked of it holds it on its own
 # account.
 _module_new = _bind("wasmtime_module_new", Ptr, Ptr, c_char_p, c_size_t, POINTER(Ptr))
-_deserialize_file = _bind("wasmtime_module_deserialize_file", Ptr, Ptr, c_char_p, POINTER(Ptr))  # a path, NUL at its end
+_deserialize_file = _bind("wasmtime_module_deserialize_file", Ptr, Ptr, c_char_p, POINTER(Ptr))  # a path
 _module_delete = _bind("wasmtime_module_delete", None, Ptr)
 _module_serialize = _bind("wasmtime_module_serialize", Ptr, Ptr, POINTER(_ByteVec))
 
