@@ -5,6 +5,7 @@ program, a writable one in memory, the channels. As on any Unix, nothing is link
 """
 
 import os
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
@@ -272,21 +273,26 @@ class Link(Node):
 class Directory(Node):
     """Names, in the order in which they came. Each has a cookie for readdir that is its own as long as it stays.
 
-    `parent` is the directory itself at the root.
+    Parents are referred to weakly: a worker collects no cycles, and a launch's tree has to go with the launch.
     """
 
-    __slots__ = ("_cookies", "_listing", "_next", "entries", "gone", "parent")
+    __slots__ = ("__weakref__", "_cookies", "_listing", "_next", "_parent", "entries", "gone")
     filetype = DIRECTORY
 
     def __init__(self, volume: Volume, time: int | None = None) -> None:
         super().__init__(volume, time)
         self.entries: dict[bytes, Node] = {}
-        self.parent: Directory = self
+        self._parent: weakref.ref[Directory] | None = None
         self.gone = False
         self._cookies: dict[bytes, int] = {}
         self._next = 3  # 1 and 2 are those of "." and ".."
         self._listing: list[tuple[int, bytes]] | None = None
         self.links = 1
+
+    @property
+    def parent(self) -> "Directory":
+        """The directory itself at the root."""
+        return (self._parent and self._parent()) or self
 
     def add(self, name: bytes, node: Node) -> None:
         """Counted by the directory's volume. Raises ENOSPC."""
@@ -308,7 +314,7 @@ class Directory(Node):
         if self.entries.pop(name, None) is not None:
             del self._cookies[name]
         if not shared and isinstance(node, Directory):
-            node.parent = self
+            node._parent = weakref.ref(self)
         self.entries[name] = node
         self._cookies[name] = self._next
         self._next += 1
