@@ -94,6 +94,7 @@ class Node:
 
     def resize(self, size: int) -> None:
         """Cut, or filled up with zeros. Raises `GuestError`."""
+        self.volume.writable()
         raise GuestError(errno.INVAL)
 
     def touched(self) -> None:
