@@ -146,7 +146,7 @@ def symlink(target: bytes, start: Directory, path: bytes) -> None:
     check(target)
     place = find(start, path, follow=False)
     if place.node is not None:
-        raise GuestError(errno.EXIST)
+        raise GuestError(errno.NOTDIR if place.slash and not isinstance(place.node, Directory) else errno.EXIST)
     if place.slash:
         raise GuestError(errno.NOENT)
     volume = place.parent.volume
