@@ -20,5 +20,14 @@ class FilesError(SandboxError):
     """A directory that a guest should get cannot be given to it; the message names what of it, and why."""
 
 
+class ChannelError(SandboxError):
+    """A channel that a launch asks for cannot be; the message names it and why."""
+
+
+class BundleError(SandboxError):
+    """A recorded run cannot be kept, or what was kept is damaged or not to be trusted; the message names what and
+    where."""
+
+
 class EngineError(SandboxError):
     """The engine itself refused or broke: neither the program's fault nor the caller's. Report it."""

@@ -8,16 +8,18 @@ outcome = runner.run(program, …)                     many times; one guest at 
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from insitu.sandbox import raw
 from insitu.sandbox.alarm import Alarm
-from insitu.sandbox.channels import Deadline, FdSink, Sink, Source, TailSink, Wait
-from insitu.sandbox.clocks import Frozen, FrozenClocks, RealChance, RealClocks, SeededChance
+from insitu.sandbox.channels import Budget, Deadline, FdSink, Sink, Source, StderrSink, Wait
+from insitu.sandbox.channels.wiring import Channels, Wiring
+from insitu.sandbox.clocks import Clocks, Frozen, FrozenClocks, RealChance, RealClocks, SeededChance
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import EngineError
-from insitu.sandbox.files.nodes import Directory
+from insitu.sandbox.files.nodes import Directory, Node
 from insitu.sandbox.files.tree import NO_FILES, Files, memory_volume
 from insitu.sandbox.limits import PAGE, Limits, format_size
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
@@ -33,7 +35,7 @@ _MINIMUM_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exce
 class Launch:
     """What one launch is given: its words, channels and limits. `argv` begins with the program's name."""
 
-    __slots__ = ("argv", "env", "files", "frozen", "limits", "on_start", "stderr", "stdin", "stdout")
+    __slots__ = ("argv", "channels", "env", "files", "frozen", "limits", "on_start", "stderr", "stdin", "stdout")
 
     def __init__(
         self,
@@ -43,16 +45,20 @@ class Launch:
         limits: Limits,
         *,
         env: Mapping[str, str] | None = None,
-        stderr: TailSink | None = None,
+        stderr: StderrSink | None = None,
+        channels: Channels | None = None,
         files: Files = NO_FILES,
         frozen: Frozen | None = None,
         on_start: Callable[[], object] | None = None,
     ) -> None:
-        """`stdout` is a host descriptor (see `channels.make_pollable`); `on_start` is called as the guest starts."""
+        """`stdout` is a host descriptor (see `channels.make_pollable`); `channels` has what is asked for beyond the
+        standard three. `on_start` is called as the guest starts."""
         self.argv = [word.encode() for word in argv]
         self.env = [f"{name}={value}".encode() for name, value in (env or {}).items()]
         self.stdin, self.stdout, self.limits = stdin, stdout, limits
-        self.stderr = stderr or TailSink()
+        self.stderr = stderr or StderrSink()
+        # A frozen launch's standard channels are read and written in a way of their own.
+        self.channels = Channels() if channels is None and frozen is not None else channels
         self.files, self.frozen = files, frozen
         self.on_start = on_start
 
@@ -85,16 +91,22 @@ class Runner:
             raise EngineError("a frozen launch needs a runner with canonical NaNs")
         limits = launch.limits
         fuel = limits.fuel or _NO_FUEL_LIMIT
+        clocks = RealClocks() if launch.frozen is None else FrozenClocks(launch.frozen.clock)
+        budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall)
+        wiring = None if launch.channels is None else Wiring(launch.channels, clocks, budget, wait)
         instance = raw.Instance(self.engine, limits.memory, fuel)
         try:
-            stdout = FdSink(launch.stdout, limits.output, lambda reached: self._over(limits.output, reached))
-            sink: Sink = stdout
-            end = begun + limits.wall
-            guest = self._guest(launch, instance, sink, Wait(end))
+            stdin, stdout, stderr = launch.stdin, FdSink(launch.stdout, budget), launch.stderr
+            if wiring is None:
+                guest = self._guest(launch, instance, stdin, stdout, stderr, {}, clocks, wait)
+            else:
+                standard = wiring.standard(stdin, stdout, stderr)
+                wiring.named()
+                guest = self._guest(launch, instance, *standard, wiring.nodes, clocks, wait)
             if self.host.guest is not None:
                 raise EngineError("a runner runs one guest at a time")
             self.host.guest = guest
-            self._alarm.set(end)
+            self._alarm.set(wait.end)
             try:
                 failure = instance.instantiate(program.pre)
                 if failure is None:
@@ -111,40 +123,50 @@ class Runner:
                 cpu_us=(time.thread_time_ns() - cpu) // 1000,
                 wall_us=int(elapsed * 1e6),
                 memory_peak=instance.memory_size() if instance.has_memory else 0,
-                bytes_in=launch.stdin.statistics().bytes,
-                bytes_out=stdout.statistics().bytes,
-                bytes_err=launch.stderr.statistics().bytes,
+                bytes_in=stdin.bytes if wiring is None else wiring.bytes_in(),
+                bytes_out=stdout.bytes if wiring is None else wiring.bytes_out(),
+                bytes_err=stderr.bytes,
             )
             guest.table.close_all()
-            return self._outcome(guest, failure, limits, usage, elapsed, launch.stderr.tail())
+            outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept())
+            return outcome if wiring is None else replace(outcome, channels=wiring.statistics())
         finally:
             instance.close()
+            if wiring is not None:
+                wiring.close()
 
     @staticmethod
-    def _guest(launch: Launch, instance: raw.Instance, stdout: Sink, wait: Wait) -> Guest:
+    def _guest(
+        launch: Launch,
+        instance: raw.Instance,
+        stdin: Source,
+        stdout: Sink,
+        stderr: Sink,
+        nodes: Mapping[bytes, Mapping[bytes, Node]],
+        clocks: Clocks,
+        wait: Wait,
+    ) -> Guest:
         frozen, limits = launch.frozen, launch.limits
-        clocks = RealClocks() if frozen is None else FrozenClocks(frozen.clock)
         chance = RealChance() if frozen is None else SeededChance(frozen.seed)
-
         memory = memory_volume(limits.tmp, limits.tmp_files, clocks.stamp)
 
         def tree() -> Directory:
-            return launch.files.tree(memory, {}, None if frozen is None else frozen.clock)
+            return launch.files.tree(memory, nodes, None if frozen is None else frozen.clock)
 
         table = Table(
             limits.open_files,
-            Stream(source=launch.stdin),
+            Stream(source=stdin),
             Stream(sink=stdout),
-            Stream(sink=launch.stderr),
+            Stream(sink=stderr),
             OpenDirectory(tree() if launch.files.is_copy else tree, name=b"/"),
         )
         guest = Guest(instance, launch.argv, launch.env, table, limits, clocks, chance, wait)
         memory.refused = guest.refuse
         return guest
 
-    def _over(self, allowed: int, reached: int) -> GuestStop:
+    def _stop(self, hit: LimitHit) -> GuestStop:
         if self.host.guest is not None:
-            self.host.guest.limit = LimitHit("output", allowed, reached)
+            self.host.guest.limit = hit
         return GuestStop()
 
     @staticmethod
@@ -165,12 +187,14 @@ class Runner:
                 limit = LimitHit("memory", limits.memory, int(minimum[1]) * PAGE)
         if limit is not None:
             return Outcome("limit", limit=limit, usage=usage, stderr=stderr)
-        if guest.exit_code is not None:
-            note = _near(guest.exit_code, limits, usage)
-            return Outcome("exit", exit_code=guest.exit_code, note=note, usage=usage, stderr=stderr)
-        if failure is not None:
-            return Outcome("trap", trap=failure.text, note=_near(1, limits, usage), usage=usage, stderr=stderr)
-        return Outcome("exit", exit_code=0, usage=usage, stderr=stderr)
+        refused = guest.refused
+        if guest.exit_code is None and failure is not None:
+            note = _near(1, limits, usage)
+            return Outcome("trap", trap=failure.text, limit=refused, note=note, usage=usage, stderr=stderr)
+        code = guest.exit_code or 0
+        return Outcome(
+            "exit", exit_code=code, limit=refused, note=_near(code, limits, usage), usage=usage, stderr=stderr
+        )
 
 
 def _near(code: int, limits: Limits, usage: Usage) -> str:

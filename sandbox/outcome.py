@@ -8,6 +8,8 @@ from insitu.sandbox.limits import format_duration, format_size
 
 End = Literal["exit", "trap", "limit", "cancelled", "lost"]
 ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
+_SECONDS: Final = ("wall", "cpu")
+_COUNTS: Final = ("fuel", "table", "open_files", "tmp_files")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +25,32 @@ class Usage:
     memory_peak: int = 0
     """Bytes of the guest's exported linear memory at its largest (wasm memories never shrink)."""
     bytes_in: int = 0
+    """Read from stdin and all named inputs."""
     bytes_out: int = 0
+    """Written to stdout and all named outputs."""
     bytes_err: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class LimitHit:
-    """The limit that stopped a guest, with the figure allowed and the figure reached.
+class ChannelStatistics:
+    """What has crossed one channel so far."""
 
-    memory and output in bytes, wall in seconds, fuel in engine units.
+    reads: int = 0
+    """Calls of the guest's that read from it, the one that finds its end among them."""
+    bytes_read: int = 0
+    writes: int = 0
+    """Calls of the guest's that wrote to it."""
+    bytes_written: int = 0
+    digest: str | None = None
+    """`"sha256:…"` of the bytes in the order in which they crossed; None when it was not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitHit:
+    """A limit or quota that a guest reached, with the figure allowed and the figure reached.
+
+    `name` is a limit's (see `Limits`) or a channel's quota, as "stdin calls" or "in/NAME bytes". Seconds for wall and
+    cpu; a count for fuel, table, open_files, tmp_files and calls; bytes for all others.
     """
 
     name: str
@@ -42,9 +61,9 @@ class LimitHit:
         return f"limit {self.name}: {self._show(self.allowed)} allowed, {self._show(self.reached)} reached"
 
     def _show(self, figure: float) -> str:
-        if self.name == "wall":
+        if self.name in _SECONDS:
             return format_duration(figure)
-        return str(int(figure)) if self.name == "fuel" else format_size(int(figure))
+        return str(int(figure)) if self.name in _COUNTS or self.name.endswith(" calls") else format_size(int(figure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +72,10 @@ class Outcome:
 
     `end` is "exit" (with `exit_code`), "trap" (with `trap`, the engine's words and the wasm backtrace), "limit" (with
     `limit`), "cancelled" (whoever asked went away) or "lost" (the process it ran in died; `note` says what is known).
-    `stderr` is the tail of what the guest wrote there.
+    It is `end` that says whether a limit ended the guest: `limit` beside an exit or a trap is the first one at which it
+    was refused something (files, names, memory of its own) and went on.
+    `stderr` is the first and the last part of what the guest wrote there. `channels` has every channel's figures, by
+    "stdin", "stdout", "stderr", "in/NAME", "out/NAME", and is empty when they were not asked for.
     """
 
     end: End
@@ -63,6 +85,7 @@ class Outcome:
     note: str = ""
     usage: Usage = field(default_factory=Usage)
     stderr: bytes = b""
+    channels: Mapping[str, ChannelStatistics] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -80,12 +103,22 @@ class Outcome:
             text = "cancelled: whoever asked for it went away"
         else:
             text = "lost: the process it ran in died"
-        return f"{text} ({self.note})" if self.note else text
+        notes = [f"after {self.limit.sentence()}"] if self.limit is not None and self._went_on() else []
+        notes += [self.note] if self.note else []
+        return f"{text} ({'; '.join(notes)})" if notes else text
+
+    def _went_on(self) -> bool:
+        return self.end == "trap" or (self.end == "exit" and not self.ok)
 
     def to_wire(self) -> dict[str, Any]:
         # By hand: three processes do it on the way of every launch, and `asdict` copies deeply.
         limit = None if self.limit is None else _fields(self.limit)
-        return _fields(self) | {"limit": limit, "usage": _fields(self.usage)}
+        wire = _fields(self) | {"limit": limit, "usage": _fields(self.usage)}
+        if self.channels:
+            wire["channels"] = {name: _fields(figures) for name, figures in self.channels.items()}
+        else:
+            del wire["channels"]
+        return wire
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> "Outcome":
@@ -93,8 +126,13 @@ class Outcome:
         if raw["end"] not in ENDS:
             raise ValueError(f"unknown end {raw['end']!r}")
         limit = raw["limit"]
-        return cls(**{**raw, "usage": Usage(**raw["usage"]), "limit": None if limit is None else LimitHit(**limit)})
+        fields = {**raw, "usage": Usage(**raw["usage"]), "limit": None if limit is None else LimitHit(**limit)}
+        if "channels" in raw:
+            fields["channels"] = {
+                str(name): ChannelStatistics(**figures) for name, figures in dict(raw["channels"]).items()
+            }
+        return cls(**fields)
 
 
-def _fields(value: Usage | LimitHit | Outcome) -> dict[str, Any]:
+def _fields(value: Usage | LimitHit | ChannelStatistics | Outcome) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__slots__}

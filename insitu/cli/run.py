@@ -19,12 +19,13 @@ from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.runtime.programs import ProgramStore
 from insitu.sandbox import raw
 from insitu.sandbox.channels import (
+    Budget,
     EmptySource,
     FdSink,
     FileSource,
     Source,
+    StderrSink,
     StreamSource,
-    TailSink,
     make_pollable,
     source_from_fd,
 )
@@ -116,7 +117,7 @@ def run(
         with ExitStack() as stack:
             source = _source(stack, input_)
             target = _Target(stack, output)
-            stderr = TailSink(echo=_stderr(stack))
+            stderr = StderrSink(echo=_stderr(stack))
             argv = [Path(program).stem if _is_path(program) else program, *args]
             _check_words(argv, env)
             launch = Launch(
@@ -283,7 +284,7 @@ class _Target:
 def _stderr(stack: ExitStack) -> FdSink:
     """Ours, waited for no longer than the guest may run: a pipe that nobody empties must not hold it beyond that."""
     fd = 2 if stat.S_ISREG(os.fstat(2).st_mode) else _reopened(stack, 2, os.O_WRONLY) or 2
-    return FdSink(fd, OUTPUT_BOUNDS[1], lambda reached: GuestStop())
+    return FdSink(fd, Budget(OUTPUT_BOUNDS[1], lambda hit: GuestStop()))
 
 
 def _aside(work: Callable[[], Outcome]) -> Outcome:

@@ -1,5 +1,6 @@
 """Exit codes, traps, start functions, and what a host that breaks comes to: each by its name, none as a success."""
 
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from insitu.sandbox.channels import EmptySource, StreamSource
+from insitu.sandbox.channels import ChannelStatistics, EmptySource, StderrSink, StreamSource, Wait
 from insitu.sandbox.errors import EngineError
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
@@ -234,7 +235,7 @@ def test_usage_counts(sandbox: Sandbox) -> None:
     assert spin.cpu_us > 1000
 
 
-def test_the_end_of_stderr_is_kept(sandbox: Sandbox) -> None:
+def test_the_first_and_the_last_part_of_stderr_are_kept(sandbox: Sandbox) -> None:
     body = """
       (local $n i32)
       (i32.store (i32.const 0) (i32.const 8)) (i32.store (i32.const 4) (i32.const 10000))
@@ -243,5 +244,21 @@ def test_the_end_of_stderr_is_kept(sandbox: Sandbox) -> None:
         (drop (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 20000)))
         (br_if $next (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 10))))"""
     outcome = sandbox.run(module(body)).outcome
-    assert outcome.stderr == b"i" * (16384 - 10000) + b"j" * 10000
+    marker = b"\n[insitu: 83616 bytes of stderr left out]\n"
+    assert outcome.stderr == b"a" * 8192 + marker + b"j" * 8192
     assert outcome.usage.bytes_err == 100_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 8191, 8192, 8193, 16383, 16384, 16385, 16386, 50_000])
+@pytest.mark.parametrize("piece", [1000, 8192, 20_000])
+def test_stderr_is_whole_up_to_its_two_parts(size: int, piece: int) -> None:
+    data = bytes(at % 251 for at in range(size))
+    sink = StderrSink()
+    for at in range(0, size, piece):
+        sink.write([memoryview(data)[at : at + piece]], Wait(math.inf))
+    if size <= 16384:
+        assert sink.kept() == data
+    else:
+        marker = b"\n[insitu: %d bytes of stderr left out]\n" % (size - 16384)
+        assert sink.kept() == data[:8192] + marker + data[-8192:]
+    assert sink.statistics() == ChannelStatistics(writes=-(-size // piece), bytes_written=size)

@@ -1,0 +1,127 @@
+"""Where bytes go: any descriptor, and the record of stderr."""
+
+import os
+import select
+import stat
+from collections.abc import Callable
+from typing import Final
+
+from insitu.sandbox.channels.base import Sink, Views, Wait, head, rest
+from insitu.sandbox.errno import GuestError, GuestStop, from_host
+from insitu.sandbox.outcome import ChannelStatistics, LimitHit
+
+KEPT: Final = 8 << 10
+"""Bytes of stderr that an outcome keeps from its beginning, and as many from its end."""
+
+
+class Budget:
+    """What all outputs of a launch may come to together, and how much of it is used.
+
+    `stop` makes of the limit that was hit what ends the guest.
+    """
+
+    __slots__ = ("allowed", "stop", "used")
+
+    def __init__(self, allowed: int, stop: Callable[[LimitHit], GuestStop]) -> None:
+        self.allowed, self.used, self.stop = allowed, 0, stop
+
+    def over(self, reached: int) -> GuestStop:
+        return self.stop(LimitHit("output", self.allowed, reached))
+
+
+class FdSink:
+    """Any descriptor. One that can block (pipe, socket, terminal) must be non-blocking.
+
+    The write that passes the budget is cut at it, and ends the guest with what it would have come to.
+    """
+
+    __slots__ = ("_budget", "_calls", "_fd", "bytes")
+
+    def __init__(self, fd: int, budget: Budget) -> None:
+        self._fd, self._budget, self._calls, self.bytes = fd, budget, 0, 0
+
+    def write(self, views: Views, wait: Wait) -> int:
+        budget = self._budget
+        wanted = sum(map(len, views))
+        left = budget.allowed - budget.used
+        if wanted > left:
+            reached = budget.used + wanted
+            self._all(head(views, left), wait)  # the reader gets all that was allowed
+            raise budget.over(reached)
+        return self._some(views, wait)
+
+    def _some(self, views: Views, wait: Wait) -> int:
+        while True:
+            try:
+                count = os.writev(self._fd, views)
+                break
+            except BlockingIOError:
+                wait.until_ready(self._fd, select.POLLOUT)
+            except OSError as error:
+                raise GuestError(from_host(error)) from None
+        self._calls += 1
+        self.bytes += count
+        self._budget.used += count
+        return count
+
+    def _all(self, views: Views, wait: Wait) -> None:
+        while views:
+            views = rest(views, self._some(views, wait))
+
+    def ready(self) -> int | None:
+        return self._fd
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(writes=self._calls, bytes_written=self.bytes)
+
+
+class StderrSink:
+    """Keeps the first and the last bytes written to it, counts all, and hands them on to `echo` as they come.
+
+    An echo that fails is given up: what is kept is what counts.
+    """
+
+    __slots__ = ("_calls", "_echo", "_first", "_keep", "_last", "bytes")
+
+    def __init__(self, keep: int = KEPT, echo: Sink | None = None) -> None:
+        self._first, self._last = bytearray(), bytearray()
+        self._keep, self._echo, self._calls, self.bytes = keep, echo, 0, 0
+
+    def write(self, views: Views, wait: Wait) -> int:
+        count = 0
+        for view in views:
+            room = self._keep - len(self._first)
+            self._first += view[:room]
+            self._last += view[room:][-self._keep :]
+            if len(self._last) > 2 * self._keep:
+                del self._last[: -self._keep]
+            count += len(view)
+            self.bytes += len(view)
+            self._hand_on(view, wait)
+        self._calls += 1
+        return count
+
+    def _hand_on(self, view: memoryview, wait: Wait) -> None:
+        while self._echo is not None and len(view) > 0:
+            try:
+                view = view[self._echo.write([view], wait) :]
+            except GuestError:
+                self._echo = None
+
+    def ready(self) -> int | None:
+        return None
+
+    def kept(self) -> bytes:
+        """All of it, or its first and last part with a line between them that says how many bytes are missing."""
+        first, last = bytes(self._first), bytes(self._last[-self._keep :])
+        missing = self.bytes - len(first) - len(last)
+        return first + (b"\n[insitu: %d bytes of stderr left out]\n" % missing if missing else b"") + last
+
+    def statistics(self) -> ChannelStatistics:
+        return ChannelStatistics(writes=self._calls, bytes_written=self.bytes)
+
+
+def make_pollable(fd: int) -> None:
+    """Prepare a descriptor for `FdSink`: regular files never block, all else must not."""
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.set_blocking(fd, False)
