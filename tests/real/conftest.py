@@ -5,27 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from insitu.sandbox.launch import Runner
 from tests.real.interpreter import Interpreter
-from tests.real.packages import CPYTHON, QUICKJS, load, obtain
+from tests.real.packages import CPYTHON, QUICKJS
 
 STDLIB = "/usr/local/lib/python312.zip"
 """Where CPython carries its standard library, inside itself."""
 
 
 @pytest.fixture(scope="session")
-def runner() -> Runner:
-    return Runner()
+def cpython() -> Interpreter:
+    return Interpreter(CPYTHON)
 
 
 @pytest.fixture(scope="session")
-def cpython(runner: Runner) -> Interpreter:
-    return Interpreter(runner, load(runner, CPYTHON), "python", obtain(CPYTHON))
-
-
-@pytest.fixture(scope="session")
-def quickjs(runner: Runner) -> Interpreter:
-    return Interpreter(runner, load(runner, QUICKJS), "qjs", obtain(QUICKJS))
+def quickjs() -> Interpreter:
+    return Interpreter(QUICKJS)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Literal
 
 from insitu.sandbox.channels import EmptySource, make_pollable, source_from_fd
@@ -19,6 +19,7 @@ from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import GIB, Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
+from tests.real.packages import Other, load, obtain
 
 Way = Literal["file", "pipe", "socket"]
 PATIENCE = 60.0  # seconds
@@ -55,8 +56,16 @@ class Native:
 
 
 class Interpreter:
-    def __init__(self, runner: Runner, program: Program, name: str, path: Path) -> None:
-        self.runner, self.program, self.name, self.path = runner, program, name, path
+    """Loaded when it is first run, and once more when it is first run frozen: those launches have an engine of their
+    own."""
+
+    def __init__(self, other: Other) -> None:
+        self._other, self.name, self.path = other, other.name, obtain(other)
+        self.ready = cache(self._ready)
+
+    def _ready(self, frozen: bool) -> tuple[Runner, Program]:
+        runner = Runner(canonical_nans=frozen)
+        return runner, load(runner, self._other)
 
     def launch(
         self,
@@ -72,7 +81,8 @@ class Interpreter:
         """On open descriptors; stdout must be a file or not block."""
         source = EmptySource() if stdin is None else source_from_fd(stdin)
         launch = Launch([self.name, *words], source, stdout, limits, env=env, files=files, frozen=frozen)
-        return self.runner.run(self.program, launch)
+        runner, program = self.ready(frozen is not None)
+        return runner.run(program, launch)
 
     def run(
         self,

