@@ -89,6 +89,7 @@ class Runner:
         begun, cpu = time.monotonic(), time.thread_time_ns()
         if launch.frozen is not None and not self.canonical_nans:
             raise EngineError("a frozen launch needs a runner with canonical NaNs")
+        self.host.make_ready()
         limits = launch.limits
         fuel = limits.fuel or _NO_FUEL_LIMIT
         clocks = RealClocks() if launch.frozen is None else FrozenClocks(launch.frozen.clock)
@@ -105,9 +106,9 @@ class Runner:
                 guest = self._guest(launch, instance, *standard, wiring.nodes, clocks, wait)
             if self.host.guest is not None:
                 raise EngineError("a runner runs one guest at a time")
-            self.host.guest = guest
-            self._alarm.set(wait.end)
             try:
+                self.host.guest = guest
+                self._alarm.set(wait.end)
                 failure = instance.instantiate(program.pre)
                 if failure is None:
                     instance.find_memory()
@@ -115,8 +116,9 @@ class Runner:
                         launch.on_start()
                     failure = instance.call(b"_start")
             finally:
+                self.host.guest = None  # first: an interrupt may end what comes after
                 self._alarm.clear()
-                self.host.guest = None
+                guest.table.close_all()
             elapsed = time.monotonic() - begun
             usage = Usage(
                 fuel=fuel - instance.fuel_left(),
@@ -127,7 +129,6 @@ class Runner:
                 bytes_out=stdout.bytes if wiring is None else wiring.bytes_out(),
                 bytes_err=stderr.bytes,
             )
-            guest.table.close_all()
             outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept())
             return outcome if wiring is None else replace(outcome, channels=wiring.statistics())
         finally:

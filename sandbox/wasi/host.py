@@ -1,10 +1,14 @@
 """The host functions of preview1, defined once for an engine.
 
-A callback never lets an exception out, since the engine would read that as success: `Host._entry` keeps it in the
-guest's state and answers a trap.
+A callback never lets an exception out: ctypes would hand the engine whatever lies on its stack for an answer, which
+the engine reads as success or as the address of a trap. So `Host._entry` keeps it in the guest's state and answers a
+trap. What Python itself may raise between two instructions, an interrupt, is kept out of the few of them that no `try`
+covers: see `_undisturbed`, and the trap that is made before it is needed.
 """
 
+import opcode
 from collections.abc import Callable
+from types import FunctionType
 from typing import Final
 
 from insitu.sandbox import errno, raw
@@ -23,12 +27,34 @@ CALLS: Final[dict[str, Call]] = {
 """All 46, each with its error number for an answer."""
 
 
+_RESUME: Final = opcode.opmap["RESUME"]
+_NO_SIGNALS: Final = 2  # RESUME's argument where a function goes on after `yield from`, which looks for none
+_DEPTH: Final = 40  # Python calls that a host function makes, one inside the other; no more than 20 are known
+
+
+def _undisturbed(function: raw.Callback) -> raw.Callback:
+    """Python looks for signals as a function begins, before its first `try`: an interrupt that comes while a guest
+    computes would leave every callback there. This one looks for them only after that."""
+    assert isinstance(function, FunctionType)
+    code = function.__code__
+    at = next(at for at in range(0, len(code.co_code), 2) if code.co_code[at] == _RESUME)
+    function.__code__ = code.replace(co_code=code.co_code[: at + 1] + bytes([_NO_SIGNALS]) + code.co_code[at + 2 :])
+    return function
+
+
+def _room_for(depth: int) -> None:
+    """Raises RecursionError when so many calls, one inside the other, are too many from here."""
+    if depth:
+        _room_for(depth - 1)
+
+
 class Host:
     """The host functions, linked once for an engine; they serve one guest at a time, `guest`."""
 
     def __init__(self, engine: raw.Engine) -> None:
         self.linker = raw.new_linker(engine)
         self.guest: Guest | None = None
+        self._stop = 0
         self._keep = [
             raw.define(
                 self.linker,
@@ -40,6 +66,13 @@ class Host:
             )
             for name, params in SIGNATURES.items()
         ]
+
+    def make_ready(self) -> None:
+        """Before each launch. Raises RecursionError so deep in Python's stack that a host function might not be
+        entered."""
+        _room_for(_DEPTH)
+        # The trap that ends a guest is made now: no Python call, and so no interrupt, is on the way to it.
+        self._stop = self._stop or raw.new_trap(b"stopped by the host")
 
     def _entry(self, function: Call) -> raw.Callback:
         args_at = raw.args_at
@@ -60,10 +93,12 @@ class Host:
                 a[0] = error.code
                 return 0
             except GuestStop:
-                return raw.new_trap(b"stopped by the host")
+                trap, self._stop = self._stop, 0
+                return trap or raw.new_trap(b"stopped by the host")
             except BaseException as crash:  # noqa: BLE001 - see the module's docstring; Deadline comes here too
                 if guest is not None and guest.crash is None:
                     guest.crash = crash
-                return raw.new_trap(b"stopped by the host")
+                trap, self._stop = self._stop, 0
+                return trap or raw.new_trap(b"stopped by the host")
 
-        return entry
+        return _undisturbed(entry)
