@@ -2,22 +2,17 @@
 
 import json
 import os
-import signal
 import stat
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final
 
 import click
 
 from insitu.cli import say
+from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, is_path, read_program
 from insitu.cli.types import Duration, Pair, Size
-from insitu.runtime.cache import CacheError, CompiledCache, user_cache
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
-from insitu.runtime.programs import ProgramStore
-from insitu.sandbox import raw
 from insitu.sandbox.channels import (
     Budget,
     EmptySource,
@@ -30,37 +25,18 @@ from insitu.sandbox.channels import (
     source_from_fd,
 )
 from insitu.sandbox.clocks import FROZEN_START, Frozen
-from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import EngineError, FilesError, LimitsError, ProgramError
 from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Launch, Runner
-from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MAX_PROGRAM, MIB, OUTPUT_BOUNDS, Limits
+from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, OUTPUT_BOUNDS, Limits
 from insitu.sandbox.outcome import Outcome
-from insitu.sandbox.program import Program, compile_program, to_wasm
+from insitu.sandbox.program import Program
 
-OURS: Final = 125
-"""The exit code that says: not the guest's own."""
 _DIR: Final = click.Path(path_type=Path)
-_SUFFIXES: Final = (".wasm", ".wat")
-_STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
 
-class _Mistake(click.UsageError):
-    """In the options. Any other exit code would read as the guest's."""
-
-    exit_code = OURS
-
-
-class _Command(click.Command):
-    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
-        try:
-            return super().make_context(*args, **kwargs)
-        except click.UsageError as why:
-            raise _Mistake(why.format_message(), why.ctx) from None
-
-
-@click.command(cls=_Command, context_settings={"allow_interspersed_args": False})
+@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
 @click.option("-i", "--input", "input_", default="-", metavar="FILE|-", help="The guest's stdin.  [default: -]")
 @click.option("-o", "--output", default="-", metavar="FILE|-", help="The guest's stdout.  [default: -]")
 @click.option("--memory", type=Size(), default=256 * MIB, metavar="SIZE", help="Linear memory.  [default: 256MiB]")
@@ -107,18 +83,18 @@ def run(
     A FILE given to -o is there whole or not at all: the output of a guest that fails is not kept.
     """
     if json_ == "-":
-        raise _Ours("--json -: stdout is the guest's; name a file")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+        raise Ours("--json -: stdout is the guest's; name a file")
+    end_on_signals()
     try:
         limits = Limits(memory=memory, fuel=fuel, wall=wall, output=max_output)
         runner = Runner(canonical_nans=frozen is not None)
-        ready = _program(runner, program)
+        wasm, path = read_program(program)
+        ready = compiled(runner, wasm, path)
         with ExitStack() as stack:
             source = _source(stack, input_)
             target = _Target(stack, output)
             stderr = StderrSink(echo=_stderr(stack))
-            argv = [Path(program).stem if _is_path(program) else program, *args]
+            argv = [Path(program).stem if is_path(program) else program, *args]
             _check_words(argv, env)
             launch = Launch(
                 argv,
@@ -130,12 +106,12 @@ def run(
                 files=_files(files, root, frozen),
                 frozen=None if frozen is None else Frozen(frozen),
             )
-            outcome = _aside(lambda: runner.run(ready, launch))
+            outcome = aside(lambda: runner.run(ready, launch))
             target.finish(outcome)
     except (FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
-        raise _Ours(str(why)) from None
+        raise Ours(str(why)) from None
     except EngineError as why:
-        raise _Ours(f"insitu itself failed: {why}") from None
+        raise Ours(f"insitu itself failed: {why}") from None
     if json_ is not None:
         _write_json(json_, ready, argv, limits, outcome)
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
@@ -148,53 +124,9 @@ def run(
     ctx.exit(OURS)
 
 
-class _Ours(click.ClickException):
-    """Insitu's own word that nothing ran."""
-
-    exit_code = OURS
-
-    def show(self, file: Any = None) -> None:
-        say(f"insitu: {self.message}")
-
-
-def _end(number: int, _frame: object) -> NoReturn:
-    """Told to end: what was half written is cleared away, as on Ctrl-C."""
-    raise SystemExit(128 + number)
-
-
-def _is_path(program: str) -> bool:
-    return "/" in program or program.endswith(_SUFFIXES)
-
-
-def _program(runner: Runner, name: str) -> Program:
-    """Compiled, from the user's cache where it is there. A cache that cannot be used only costs time."""
-    path = name if _is_path(name) else ProgramStore().find(name).path
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_PROGRAM + 1)  # a device has no end
-    except OSError as why:
-        raise ProgramError(f"{path}: {why.strerror}") from None
-    wasm = to_wasm(data, path)
-    digest = program_digest(wasm)
-    try:
-        cache = CompiledCache(user_cache(), canonical_nans=runner.canonical_nans)
-        found = cache.find(digest)
-        if found is not None:
-            try:
-                return runner.link(raw.load_module(runner.engine, os.fsencode(found)), digest, path)
-            except EngineError:
-                pass  # made on another kind of processor
-        module = compile_program(runner.engine, wasm, path)
-        cache.store(digest, raw.serialize(module))
-    except (CacheError, OSError) as why:
-        say(f"insitu: compiled programs are not kept: {why}")
-        module = compile_program(runner.engine, wasm, path)
-    return runner.link(module, digest, path)
-
-
 def _files(files: Path | None, root: Path | None, frozen: int | None) -> Files:
     if files is not None and root is not None:
-        raise _Ours("--files and --root: each is the guest's /, so only one of them can be")
+        raise Ours("--files and --root: each is the guest's /, so only one of them can be")
     if root is not None:
         return Files.private_copy(root)
     return NO_FILES if files is None else Files.read_only(files, time=None if frozen is None else FROZEN_START)
@@ -219,10 +151,10 @@ def _source(stack: ExitStack, name: str) -> Source:
         # Non-blocking, so that a named pipe nobody writes to is the guest's to wait for, within its wall time.
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as why:
-        raise _Ours(f"{name}: {why.strerror}") from None
+        raise Ours(f"{name}: {why.strerror}") from None
     stack.callback(os.close, fd)
     if stat.S_ISDIR(os.fstat(fd).st_mode):
-        raise _Ours(f"{name}: is a directory, not a file")
+        raise Ours(f"{name}: is a directory, not a file")
     if stat.S_ISFIFO(os.fstat(fd).st_mode):
         return StreamSource(fd, patient=True)
     return source_from_fd(fd)
@@ -270,7 +202,7 @@ class _Target:
                     os.fchmod(self.fd, stat.S_IMODE(path.stat().st_mode))  # who may read it stays as it was
                 self._final = path
         except OSError as why:
-            raise _Ours(f"{name}: {why.strerror}") from None
+            raise Ours(f"{name}: {why.strerror}") from None
         stack.callback(os.close, self.fd)
 
     def finish(self, outcome: Outcome) -> None:
@@ -278,33 +210,13 @@ class _Target:
             try:
                 os.replace(self._temporary, self._final)
             except OSError as why:
-                raise _Ours(f"{self._final}: {why.strerror}") from None
+                raise Ours(f"{self._final}: {why.strerror}") from None
 
 
 def _stderr(stack: ExitStack) -> FdSink:
     """Ours, waited for no longer than the guest may run: a pipe that nobody empties must not hold it beyond that."""
     fd = 2 if stat.S_ISREG(os.fstat(2).st_mode) else _reopened(stack, 2, os.O_WRONLY) or 2
     return FdSink(fd, Budget(OUTPUT_BOUNDS[1], lambda hit: GuestStop()))
-
-
-def _aside(work: Callable[[], Outcome]) -> Outcome:
-    """Done by a thread of its own. Ctrl-C is heard by the main thread alone, and there only between lines of Python:
-    were the guest run in it, a guest that computes would be interrupted when it has ended."""
-    done: list[Outcome | BaseException] = []
-
-    def target() -> None:
-        try:
-            done.append(work())
-        except BaseException as why:  # noqa: BLE001 - it is raised again below
-            done.append(why)
-
-    threading.stack_size(_STACK)
-    thread = threading.Thread(target=target, name="insitu-guest", daemon=True)  # left behind on Ctrl-C, with all else
-    thread.start()
-    thread.join()
-    if isinstance(done[0], BaseException):
-        raise done[0]
-    return done[0]
 
 
 def _write_json(path: str, program: Program, argv: list[str], limits: Limits, outcome: Outcome) -> None:
@@ -314,4 +226,4 @@ def _write_json(path: str, program: Program, argv: list[str], limits: Limits, ou
     try:
         Path(path).write_text(json.dumps(report, indent=2) + "\n")
     except OSError as why:
-        raise _Ours(f"{path}: {why.strerror}") from None
+        raise Ours(f"{path}: {why.strerror}") from None

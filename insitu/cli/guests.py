@@ -1,0 +1,113 @@
+"""What the commands that run guests share: how they speak, find a program, and stand aside for it."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, Final, NoReturn
+
+import click
+
+from insitu.cli import say
+from insitu.runtime.cache import CacheError, CompiledCache, user_cache
+from insitu.runtime.programs import ProgramStore
+from insitu.sandbox import raw
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import EngineError, ProgramError
+from insitu.sandbox.launch import Runner
+from insitu.sandbox.limits import MAX_PROGRAM
+from insitu.sandbox.outcome import Outcome
+from insitu.sandbox.program import Program, compile_program, to_wasm
+
+OURS: Final = 125
+"""The exit code that says: not the guest's own."""
+_SUFFIXES: Final = (".wasm", ".wat")
+_STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
+
+
+class Mistake(click.UsageError):
+    """In the options. Any other exit code would read as the guest's."""
+
+    exit_code = OURS
+
+
+class Command(click.Command):
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as why:
+            raise Mistake(why.format_message(), why.ctx) from None
+
+
+class Ours(click.ClickException):
+    """Insitu's own word that nothing ran."""
+
+    exit_code = OURS
+
+    def show(self, file: Any = None) -> None:
+        say(f"insitu: {self.message}")
+
+
+def end_on_signals() -> None:
+    """Told to end: what was half written is cleared away, as on Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)
+
+
+def is_path(program: str) -> bool:
+    return "/" in program or program.endswith(_SUFFIXES)
+
+
+def read_program(name: str) -> tuple[bytes, str]:
+    """The wasm of a shipped program, or of a file, and the path it was read from. Raises `ProgramError`,
+    `UnknownProgram`, `ProgramRejected`."""
+    path = name if is_path(name) else ProgramStore().find(name).path
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_PROGRAM + 1)  # a device has no end
+    except OSError as why:
+        raise ProgramError(f"{path}: {why.strerror}") from None
+    return to_wasm(data, path), path
+
+
+def compiled(runner: Runner, wasm: bytes, path: str) -> Program:
+    """From the user's cache where it is there. A cache that cannot be used only costs time. Raises `ProgramError`."""
+    digest = program_digest(wasm)
+    try:
+        cache = CompiledCache(user_cache(), canonical_nans=runner.canonical_nans)
+        found = cache.find(digest)
+        if found is not None:
+            try:
+                return runner.link(raw.load_module(runner.engine, os.fsencode(found)), digest, path)
+            except EngineError:
+                pass  # made on another kind of processor
+        module = compile_program(runner.engine, wasm, path)
+        cache.store(digest, raw.serialize(module))
+    except (CacheError, OSError) as why:
+        say(f"insitu: compiled programs are not kept: {why}")
+        module = compile_program(runner.engine, wasm, path)
+    return runner.link(module, digest, path)
+
+
+def aside(work: Callable[[], Outcome]) -> Outcome:
+    """Done by a thread of its own. Ctrl-C is heard by the main thread alone, and there only between lines of Python:
+    were the guest run in it, a guest that computes would be interrupted when it has ended."""
+    done: list[Outcome | BaseException] = []
+
+    def target() -> None:
+        try:
+            done.append(work())
+        except BaseException as why:  # noqa: BLE001 - it is raised again below
+            done.append(why)
+
+    threading.stack_size(_STACK)
+    thread = threading.Thread(target=target, name="insitu-guest", daemon=True)  # left behind on Ctrl-C, with all else
+    thread.start()
+    thread.join()
+    if isinstance(done[0], BaseException):
+        raise done[0]
+    return done[0]
