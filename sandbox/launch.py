@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from insitu.sandbox import raw
-from insitu.sandbox.alarm import Alarm
+from insitu.sandbox.alarm import Alarm, CpuTime
 from insitu.sandbox.channels import Budget, Deadline, FdSink, Sink, Source, StderrSink, Wait
 from insitu.sandbox.channels.wiring import Channels, Wiring
 from insitu.sandbox.clocks import Clocks, Frozen, FrozenClocks, RealChance, RealClocks, SeededChance
@@ -29,13 +29,25 @@ from insitu.sandbox.wasi.host import Host
 from insitu.sandbox.wasi.table import OpenDirectory, Stream, Table
 
 _NO_FUEL_LIMIT: Final = (1 << 63) - 1
-_MINIMUM_TOO_LARGE: Final = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+_MINIMUM_TOO_LARGE: Final = re.compile(r"(memory|table) minimum size of (\d+) (?:pages|elements) exceeds")
 
 
 class Launch:
     """What one launch is given: its words, channels and limits. `argv` begins with the program's name."""
 
-    __slots__ = ("argv", "channels", "env", "files", "frozen", "limits", "on_start", "stderr", "stdin", "stdout")
+    __slots__ = (
+        "argv",
+        "channels",
+        "env",
+        "files",
+        "frozen",
+        "limits",
+        "on_start",
+        "stderr",
+        "stdin",
+        "stdout",
+        "words",
+    )
 
     def __init__(
         self,
@@ -55,6 +67,9 @@ class Launch:
         standard three. `on_start` is called as the guest starts."""
         self.argv = [word.encode() for word in argv]
         self.env = [f"{name}={value}".encode() for name, value in (env or {}).items()]
+        self.words = sum(map(len, self.argv), len(self.argv))
+        if env:
+            self.words += sum(map(len, self.env), len(self.env))
         self.stdin, self.stdout, self.limits = stdin, stdout, limits
         self.stderr = stderr or StderrSink()
         # A frozen launch's standard channels are read and written in a way of their own.
@@ -91,24 +106,31 @@ class Runner:
             raise EngineError("a frozen launch needs a runner with canonical NaNs")
         self.host.make_ready()
         limits = launch.limits
+        if launch.words > limits.arguments:
+            return Outcome("limit", limit=LimitHit("arguments", limits.arguments, launch.words))
         fuel = limits.fuel or _NO_FUEL_LIMIT
         clocks = RealClocks() if launch.frozen is None else FrozenClocks(launch.frozen.clock)
         budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall)
         wiring = None if launch.channels is None else Wiring(launch.channels, clocks, budget, wait)
-        instance = raw.Instance(self.engine, limits.memory, fuel)
+        instance = raw.Instance(self.engine, limits.memory, fuel, limits.table)
         try:
             stdin, stdout, stderr = launch.stdin, FdSink(launch.stdout, budget), launch.stderr
             if wiring is None:
                 guest = self._guest(launch, instance, stdin, stdout, stderr, {}, clocks, wait)
             else:
                 standard = wiring.standard(stdin, stdout, stderr)
-                wiring.named()
+                try:
+                    wiring.named()
+                except Deadline:
+                    elapsed = time.monotonic() - begun
+                    usage = Usage(wall_us=int(elapsed * 1e6), cpu_us=(time.thread_time_ns() - cpu) // 1000)
+                    return Outcome("limit", limit=LimitHit("wall", limits.wall, elapsed), usage=usage)
                 guest = self._guest(launch, instance, *standard, wiring.nodes, clocks, wait)
             if self.host.guest is not None:
                 raise EngineError("a runner runs one guest at a time")
             try:
                 self.host.guest = guest
-                self._alarm.set(wait.end)
+                self._alarm.set(wait.end, None if limits.cpu is None else CpuTime(limits.cpu, cpu, wait))
                 failure = instance.instantiate(program.pre)
                 if failure is None:
                     instance.find_memory()
@@ -177,6 +199,8 @@ class Runner:
         limit = guest.limit
         if isinstance(guest.crash, Deadline) or (failure is not None and failure.code == raw.INTERRUPT):
             limit = LimitHit("wall", limits.wall, elapsed)
+            if limits.cpu is not None and guest.wait.cpu_over:
+                limit = LimitHit("cpu", limits.cpu, usage.cpu_us / 1e6)
         elif guest.crash is not None:
             if isinstance(guest.crash, Exception):
                 raise EngineError(f"a host function broke: {guest.crash!r}") from guest.crash
@@ -185,7 +209,8 @@ class Runner:
             if failure.code == raw.OUT_OF_FUEL:
                 limit = LimitHit("fuel", limits.fuel or _NO_FUEL_LIMIT, usage.fuel)
             elif minimum := _MINIMUM_TOO_LARGE.search(failure.text):
-                limit = LimitHit("memory", limits.memory, int(minimum[1]) * PAGE)
+                figures = (limits.memory, PAGE) if minimum[1] == "memory" else (limits.table, 1)
+                limit = LimitHit(minimum[1], figures[0], int(minimum[2]) * figures[1])
         if limit is not None:
             return Outcome("limit", limit=limit, usage=usage, stderr=stderr)
         refused = guest.refused

@@ -28,17 +28,33 @@ OPEN_FILES_BOUNDS = (4, 65_536)
 TMP_BOUNDS = (0, 1 << 40)
 TMP_FILES_BOUNDS = (0, 1_000_000)
 PATH_BOUNDS = (1, 65_536)
+CPU_BOUNDS = WALL_BOUNDS
+TABLE_BOUNDS = (0, 1 << 24)  # 8 bytes of the host's for each
+ARGUMENTS_BOUNDS = (0, 16 * MIB)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of one launch.
 
-    `memory`: bytes, over all linear memories of the instance. `fuel`: engine units (about one per wasm instruction), or
-    None for no limit. `wall`: seconds from the launch to its end, blocked or not. `output`: bytes on stdout.
-    `open_files`: descriptors open at once, the standard ones and directories among them. `tmp`: bytes of files that it
-    writes in memory, and `tmp_files` their names. `path`: bytes of one path.
+    These end a guest:
 
+    `memory`  bytes of linear memory. Growing beyond is refused, beginning beyond ends it.
+    `table`   elements of one table, of which there may be 8; likewise.
+    `fuel`    engine units, about one per wasm instruction; None for no limit.
+    `cpu`     seconds of CPU time, host calls included; None for no limit.
+    `wall`    seconds from the launch to its end, computing or blocked.
+    `output`  bytes on stdout and all named outputs together, cut exactly there.
+    `arguments`  bytes of arguments and environment, each with the NUL behind it; above it nothing runs.
+
+    These refuse it something, which it is told by an error number, and go on:
+
+    `open_files`  descriptors open at once, the standard ones and directories among them.
+    `tmp`         bytes of files that it keeps in memory.
+    `tmp_files`   names of those files.
+    `path`        bytes of one path.
+
+    What may cross a single channel is a quota: see `channels.meter.Quota`.
     Raises `LimitsError` for a value of the wrong type or out of bounds.
     """
 
@@ -50,6 +66,9 @@ class Limits:
     tmp: int = 64 * MIB
     tmp_files: int = 10_000
     path: int = 4096
+    cpu: float | None = None
+    table: int = 1 << 20
+    arguments: int = 128 * KIB
 
     def __post_init__(self) -> None:
         _check("memory", self.memory, MEMORY_BOUNDS, "bytes", int)
@@ -59,6 +78,10 @@ class Limits:
         _check("tmp", self.tmp, TMP_BOUNDS, "bytes", int)
         _check("tmp_files", self.tmp_files, TMP_FILES_BOUNDS, "names", int)
         _check("path", self.path, PATH_BOUNDS, "bytes", int)
+        _check("table", self.table, TABLE_BOUNDS, "elements", int)
+        _check("arguments", self.arguments, ARGUMENTS_BOUNDS, "bytes", int)
+        if self.cpu is not None:
+            _check("cpu", self.cpu, CPU_BOUNDS, "seconds", int, float)
         if self.fuel is not None:
             _check("fuel", self.fuel, FUEL_BOUNDS, "units", int)
 

@@ -58,7 +58,10 @@ class LimitHit:
     reached: float
 
     def sentence(self) -> str:
-        return f"limit {self.name}: {self._show(self.allowed)} allowed, {self._show(self.reached)} reached"
+        allowed, reached = self._show(self.allowed), self._show(self.reached)
+        if allowed == reached and self.allowed != self.reached and self.name not in _SECONDS:
+            allowed, reached = f"{self.allowed} B", f"{self.reached} B"  # too near each other for rounded figures
+        return f"limit {self.name}: {allowed} allowed, {reached} reached"
 
     def _show(self, figure: float) -> str:
         if self.name in _SECONDS:

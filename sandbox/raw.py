@@ -50,7 +50,6 @@ FEATURES: Final[dict[str, bool]] = {
     "wasm_stack_switching": False,
 }
 MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
-TABLE_ELEMENTS: Final = 1 << 20  # per table: 8 MiB of host memory
 TABLES: Final = 8
 
 
@@ -342,12 +341,15 @@ class Instance:
 
     __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "has_memory", "view")
 
-    def __init__(self, engine: Engine, memory_limit: int, fuel: int) -> None:
-        """The next `increment_epoch` interrupts whatever runs in it."""
+    def __init__(self, engine: Engine, memory_limit: int, fuel: int, table_limit: int = 1 << 20) -> None:
+        """`memory_limit` in bytes, `table_limit` in elements, for each table.
+
+        The next `increment_epoch` interrupts whatever runs in it.
+        """
         store = _store_new(engine, None, None)
         self._store: int | None = store
         self._context = context = _store_context(store)
-        _store_limiter(store, memory_limit, TABLE_ELEMENTS, 1, TABLES, 1)
+        _store_limiter(store, memory_limit, table_limit, 1, TABLES, 1)
         _set_epoch_deadline(context, 1)
         _check(_set_fuel(context, fuel), EngineError)
         self._instance = ctypes.create_string_buffer(16)

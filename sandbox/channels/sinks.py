@@ -113,7 +113,10 @@ class StderrSink:
 
     def kept(self) -> bytes:
         """All of it, or its first and last part with a line between them that says how many bytes are missing."""
-        first, last = bytes(self._first), bytes(self._last[-self._keep :])
+        first = bytes(self._first)
+        if not self._last:
+            return first
+        last = bytes(self._last[-self._keep :])
         missing = self.bytes - len(first) - len(last)
         return first + (b"\n[insitu: %d bytes of stderr left out]\n" % missing if missing else b"") + last
 
