@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program, to_wasm
 from tests.sandbox.guests import COPY, IMAGE, Calls, puppet, script
+from tests.sandbox.scene import Scene, plant
 
 
 @dataclass(frozen=True)
@@ -160,3 +162,10 @@ class Drain:
 @pytest.fixture(scope="session")
 def sandbox() -> Sandbox:
     return Sandbox()
+
+
+@pytest.fixture
+def scene(sandbox: Sandbox, tmp_path: Path) -> Iterator[Scene]:
+    plant(tmp_path)
+    yield Scene(sandbox, tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"0123456789", "a guest reached the directory its tree was copied from"
