@@ -13,6 +13,7 @@ from functools import cache
 from typing import Literal
 
 from insitu.sandbox.channels import EmptySource, make_pollable, source_from_fd
+from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import Frozen
 from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Launch, Runner
@@ -76,11 +77,14 @@ class Interpreter:
         env: Mapping[str, str] | None = None,
         limits: Limits = ROOMY,
         files: Files = NO_FILES,
+        channels: Channels | None = None,
         frozen: Frozen | None = None,
     ) -> Outcome:
         """On open descriptors; stdout must be a file or not block."""
         source = EmptySource() if stdin is None else source_from_fd(stdin)
-        launch = Launch([self.name, *words], source, stdout, limits, env=env, files=files, frozen=frozen)
+        launch = Launch(
+            [self.name, *words], source, stdout, limits, env=env, files=files, channels=channels, frozen=frozen
+        )
         runner, program = self.ready(frozen is not None)
         return runner.run(program, launch)
 
@@ -93,13 +97,16 @@ class Interpreter:
         env: Mapping[str, str] | None = None,
         limits: Limits = ROOMY,
         files: Files = NO_FILES,
+        channels: Channels | None = None,
         frozen: Frozen | None = None,
     ) -> Result:
         """`stdin` comes in by `way`, in pieces of `piece` bytes where it flows; stdout goes to a file."""
         with ExitStack() as stack:
             target = stack.enter_context(tempfile.TemporaryFile())
             source = None if stdin is None else stack.enter_context(_coming(stdin, way, piece))
-            outcome = self.launch(words, source, target.fileno(), env=env, limits=limits, files=files, frozen=frozen)
+            outcome = self.launch(
+                words, source, target.fileno(), env=env, limits=limits, files=files, channels=channels, frozen=frozen
+            )
             return Result(outcome, os.pread(target.fileno(), 1 << 30, 0))
 
     def command(self, *options: str) -> list[str]:
