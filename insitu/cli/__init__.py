@@ -13,6 +13,7 @@ import insitu
 # Subcommand → its module and one line of help: `insitu --help` imports none of them.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("insitu.cli.run", "Run one program on a local file, without any server."),
+    "replay": ("insitu.cli.replay", "Run a recorded run again, and tell what differs."),
     "program": ("insitu.cli.program", "The programs at hand."),
     "job": ("insitu.cli.job", "Pipelines over many objects."),
     "cluster": ("insitu.cli.cluster", "A real Swift on this machine, for hands-on use."),
@@ -76,6 +77,11 @@ def say(text: str) -> None:
         click.echo(text, err=True)
     except OSError:
         sys.stderr = None
+
+
+def printable(text: str) -> str:
+    """On one line, and no order to the terminal: names and words come from strangers and their programs."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _fill_standard_descriptors() -> None:

@@ -11,6 +11,7 @@ import click
 
 from insitu.cli import say
 from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, is_path, read_program
+from insitu.cli.record import FILES_MOST, INPUTS_MOST, Ran, Recorder
 from insitu.cli.types import Duration, Pair, Size
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.sandbox.channels import (
@@ -24,9 +25,10 @@ from insitu.sandbox.channels import (
     make_pollable,
     source_from_fd,
 )
+from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import FROZEN_START, Frozen
 from insitu.sandbox.errno import GuestStop
-from insitu.sandbox.errors import EngineError, FilesError, LimitsError, ProgramError
+from insitu.sandbox.errors import BundleError, EngineError, FilesError, LimitsError, ProgramError
 from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, OUTPUT_BOUNDS, Limits
@@ -54,6 +56,11 @@ _DIR: Final = click.Path(path_type=Path)
     metavar="[=SEED]",
     help="The same in every run: time, chance, NaNs.",
 )
+@click.option("--record", type=_DIR, metavar="DIR", help="Keep all of it there, for `insitu replay`; frozen.")
+@click.option(
+    "--record-inputs", type=Size(), default=INPUTS_MOST, metavar="SIZE", help="Keep inputs up to it.  [16MiB]"
+)
+@click.option("--record-files", type=Size(), default=FILES_MOST, metavar="SIZE", help="Files that it keeps.  [256MiB]")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), metavar="FILE", help="Write the outcome there.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
@@ -70,6 +77,9 @@ def run(
     files: Path | None,
     root: Path | None,
     frozen: int | None,
+    record: Path | None,
+    record_inputs: int,
+    record_files: int,
     json_: str | None,
     program: str,
     args: tuple[str, ...],
@@ -81,7 +91,11 @@ def run(
     Ctrl-C ends it with 130.
 
     A FILE given to -o is there whole or not at all: the output of a guest that fails is not kept.
+
+    --record is --frozen, with the seed 0 unless one is given.
     """
+    if record is not None and frozen is None:
+        frozen = 0
     if json_ == "-":
         raise Ours("--json -: stdout is the guest's; name a file")
     end_on_signals()
@@ -91,11 +105,18 @@ def run(
         wasm, path = read_program(program)
         ready = compiled(runner, wasm, path)
         with ExitStack() as stack:
+            recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
             source = _source(stack, input_)
             target = _Target(stack, output)
             stderr = StderrSink(echo=_stderr(stack))
             argv = [Path(program).stem if is_path(program) else program, *args]
             _check_words(argv, env)
+            channels: Channels | None = None
+            if recorder is not None:
+                source = recorder.source("stdin", source, input_)
+                channels = Channels(digests=True)
+                if (tree := root or files) is not None:
+                    recorder.files("files" if root is None else "root", tree)
             launch = Launch(
                 argv,
                 source,
@@ -103,12 +124,29 @@ def run(
                 limits,
                 env=dict(env),
                 stderr=stderr,
+                channels=channels,
                 files=_files(files, root, frozen),
                 frozen=None if frozen is None else Frozen(frozen),
             )
             outcome = aside(lambda: runner.run(ready, launch))
+            if recorder is not None:
+                asked = channels or Channels()
+                recorder.finish(
+                    Ran(
+                        name=program,
+                        wasm=wasm,
+                        argv=argv,
+                        env=dict(env),
+                        frozen=launch.frozen or Frozen(),
+                        limits=limits,
+                        outcome=outcome,
+                        stdout=target.fd,
+                        quotas=asked.quotas,
+                        outputs=asked.outputs,
+                    )
+                )
             target.finish(outcome)
-    except (FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
+    except (BundleError, FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
         raise Ours(str(why)) from None
     except EngineError as why:
         raise Ours(f"insitu itself failed: {why}") from None

@@ -82,7 +82,7 @@ class BundleReader:
 
     def __init__(self, place: Path) -> None:
         """Reads `bundle.json`; the parts are read when they are asked for. Raises `BundleError`."""
-        self._place = place
+        self.place = place
         try:
             self._fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as why:
@@ -151,4 +151,4 @@ class BundleReader:
         return fd, status.st_size
 
     def _wrong(self, name: str, what: str) -> BundleError:
-        return BundleError(f"{self._place}/{name}: {what}")
+        return BundleError(f"{self.place}/{name}: {what}")

@@ -95,17 +95,28 @@ def taken(path: Path, keep: Callable[[str], int | None]) -> tuple[Entry, ...]:
     return found
 
 
-def total(path: Path) -> int:
-    """Bytes of all files below `path`, as far as they can be seen."""
-    size = 0
-    for directory, _, names in os.walk(path):
-        for name in names:
+Look = dict[str, tuple[int, ...]]
+"""Of every path below a directory: file type, inode, size, and the times at which it changed."""
+
+
+def looked(path: Path) -> Look:
+    """As far as it can be seen: to know whether two looks saw the same. Follows no link."""
+    found: Look = {}
+    for directory, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            where = os.path.join(directory, name)
             try:
-                status = os.lstat(os.path.join(directory, name))
+                status = os.lstat(where)
             except OSError:
                 continue
-            size += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return size
+            times = status.st_mtime_ns, status.st_ctime_ns
+            found[where] = (stat.S_IFMT(status.st_mode), status.st_ino, status.st_size, *times)
+    return found
+
+
+def total(look: Look) -> int:
+    """Bytes of all files."""
+    return sum(seen[2] for seen in look.values() if seen[0] == stat.S_IFREG)
 
 
 def _walk(fd: int, path: str, keep: Callable[[str], int | None]) -> Iterator[Entry]:

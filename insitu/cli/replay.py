@@ -1,0 +1,306 @@
+"""`insitu replay`: a recorded run once more, and whether it comes to the same."""
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+import click
+
+from insitu.cli import printable, say
+from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, read_program
+from insitu.cli.record import engine_now
+from insitu.cli.types import Duration
+from insitu.runtime.errors import NodeError
+from insitu.sandbox.bundle import compare
+from insitu.sandbox.bundle.directory import PROGRAM, BundleReader, input_name
+from insitu.sandbox.bundle.format import Bundle, InputPart
+from insitu.sandbox.bundle.tree import differences, digest_of, made, part_name, taken
+from insitu.sandbox.bundle.witness import Witness
+from insitu.sandbox.channels import FileInput, FileSource, make_pollable
+from insitu.sandbox.channels.wiring import Channels
+from insitu.sandbox.clocks import Frozen
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import EngineError, SandboxError
+from insitu.sandbox.files.tree import NO_FILES, Files
+from insitu.sandbox.launch import Launch, Runner
+from insitu.sandbox.limits import format_size
+from insitu.sandbox.outcome import Outcome
+from insitu.sandbox.program import to_wasm
+
+SAME: Final = 0
+DIFFERS: Final = 1
+_DIR: Final = click.Path(path_type=Path)
+_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@dataclass(slots=True)
+class _Given:
+    """What the user gives instead of what the bundle holds, or because it holds none."""
+
+    program: str | None
+    files: Path | None
+    inputs: Mapping[str, str]
+    args: Sequence[str]
+    told: list[str] = field(default_factory=list)
+    """In which way it is not what was recorded, a line each."""
+
+
+class _Name(click.ParamType[tuple[str, str]]):
+    name = "NAME=FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, path = str(value).partition("=")
+        if not equals or not name or not path:
+            self.fail(f"{value!r} is not NAME=FILE", param, ctx)
+        return name, path
+
+
+@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("-i", "--input", "input_", metavar="FILE", help="Its stdin, where the bundle has not got it.")
+@click.option("--in", "inputs", type=_Name(), multiple=True, metavar="NAME=FILE", help="The same for a named input.")
+@click.option("--program", metavar="PROGRAM", help="The program, where the bundle has not got it.")
+@click.option("--files", type=_DIR, metavar="DIR", help="Its files, where the bundle has not got them.")
+@click.option("-o", "--output", metavar="FILE|-", help="Keep what it writes to stdout.  [default: nowhere]")
+@click.option("--stderr", is_flag=True, help="Show what it writes to stderr.")
+@click.option("--wall", type=Duration(), metavar="TIME", help="Time, blocked or not.  [default: as recorded]")
+@click.option("--json", "json_", type=click.Path(dir_okay=False), metavar="FILE", help="Write the finding there.")
+@click.argument("bundle", type=_DIR)
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def replay(
+    ctx: click.Context,
+    input_: str | None,
+    inputs: tuple[tuple[str, str], ...],
+    program: str | None,
+    files: Path | None,
+    output: str | None,
+    stderr: bool,
+    wall: float | None,
+    json_: str | None,
+    bundle: Path,
+    args: tuple[str, ...],
+) -> None:
+    """Run what `insitu run --record BUNDLE` ran, frozen and with the same everything, and compare.
+
+    Exits 0 when it came to the same: exit code, trap with its backtrace, stderr, fuel, and the bytes of every channel.
+    Exits 1 when it did not, with a line for each thing that differs; 125 when it cannot be run.
+
+    What a node kept of a failed launch is compared by how it ended: that run was not frozen.
+
+    What is given beside BUNDLE takes the place of what is in it, ARGS that of its arguments; each that is not what was
+    recorded is told as a difference.
+    """
+    end_on_signals()
+    given = _Given(program, files, {f"in/{name}": path for name, path in inputs}, args)
+    if input_ is not None:
+        given.inputs = {**given.inputs, "stdin": input_}
+    try:
+        with ExitStack() as stack:
+            reader = stack.enter_context(BundleReader(bundle))
+            recorded = reader.bundle
+            if wall is not None:
+                recorded = replace(recorded, limits=replace(recorded.limits, wall=wall))
+            outcome = _run(stack, reader, recorded, given, output)
+    except (SandboxError, NodeError) as why:
+        broke = "insitu itself failed: " if isinstance(why, EngineError) else ""
+        raise Ours(printable(f"{broke}{why}")) from None
+    if stderr:
+        say(outcome.stderr.decode("utf-8", "replace").removesuffix("\n"))
+    engine = list(compare.engines(recorded.engine, engine_now()))
+    found = [*given.told, *compare.outcomes(recorded, outcome)]
+    if json_ is not None:
+        _write_json(json_, recorded, engine, found, outcome)
+    _tell(recorded, engine, found, outcome, to_stderr=output == "-")
+    ctx.exit(DIFFERS if found else SAME)
+
+
+def _run(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, output: str | None) -> Outcome:
+    _check_given(reader, bundle, given)
+    frozen = bundle.frozen or Frozen()
+    wasm = _wasm(reader, bundle, given)
+    inputs = {name: _input(stack, reader, name, part, given) for name, part in bundle.inputs.items()}
+    tree = _files(stack, reader, bundle, given, frozen)
+    runner = Runner(canonical_nans=True)
+    program = compiled(runner, wasm, bundle.program.name)
+    argv = list(bundle.argv)
+    if given.args:
+        argv[1:] = given.args
+        if argv != list(bundle.argv):
+            given.told.append(f"arguments: {list(bundle.argv[1:])} recorded, {argv[1:]} now")
+    stdin = Witness(FileSource(inputs.pop("stdin")))
+    try:
+        launch = Launch(
+            argv,
+            stdin,
+            _stdout(stack, output),
+            bundle.limits,
+            env=bundle.env,
+            channels=Channels(
+                inputs={name.removeprefix("in/"): FileInput(fd) for name, fd in inputs.items()},
+                outputs={name.removeprefix("out/"): _nowhere(stack, kind) for name, kind in bundle.outputs.items()},
+                quotas=bundle.quotas,
+                digests=True,
+            ),
+            files=tree,
+            frozen=frozen,
+        )
+    except UnicodeEncodeError:
+        raise Ours("an argument is not UTF-8") from None
+    outcome = aside(lambda: runner.run(program, launch))
+    part = bundle.inputs["stdin"]
+    if stdin.ended and part.kept and not part.whole and "stdin" not in given.inputs:
+        given.told.append(f"stdin: read beyond the {part.size} bytes that the recorded run read, and no more are known")
+    if outcome.limit is not None and outcome.limit.name == "wall" and bundle.outcome.end != "limit":
+        given.told.append("it was stopped by the clock now: give it more time with --wall")
+    return outcome
+
+
+def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
+    """That all is there: what is not in the bundle, and must be given, is named at once."""
+    for channel in given.inputs:
+        if channel not in bundle.inputs:
+            raise Ours(f"there is no input {channel!r} in it; there are {', '.join(bundle.inputs)}")
+    if given.files is not None and bundle.files is None:
+        raise Ours("--files: the recorded run had none")
+    missing = []
+    if not bundle.program.kept and given.program is None:
+        size = format_size(bundle.program.size)
+        missing.append(f"the program {bundle.program.name} ({size}, {bundle.program.digest}) with --program PROGRAM")
+    if bundle.files is not None and not bundle.files.kept and given.files is None:
+        missing.append(f"its {len(bundle.files.entries)} files with --files DIR")
+    for channel, part in bundle.inputs.items():
+        if not part.kept and channel not in given.inputs:
+            option = "-i FILE" if channel == "stdin" else f"--in {channel.removeprefix('in/')}=FILE"
+            what = "of which nothing is known" if part.size is None else f"{format_size(part.size)}, {part.digest}"
+            what += f", from {part.hint}" if part.hint not in ("", "-") else ""
+            missing.append(f"{channel} ({what}) with {option}")
+    if missing:
+        raise Ours(printable(f"{reader.place}: not all is in it; give {'; '.join(missing)}"))
+
+
+def _wasm(reader: BundleReader, bundle: Bundle, given: _Given) -> bytes:
+    part = bundle.program
+    if given.program is not None:
+        wasm, _ = read_program(given.program)
+        if (digest := program_digest(wasm)) != part.digest:
+            given.told.append(f"program: {part.digest} recorded, {digest} now")
+        return wasm
+    fd = reader.part(PROGRAM, part.digest, part.size)
+    with open(fd, "rb") as file:
+        return to_wasm(file.read(), part.name)
+
+
+def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart, given: _Given) -> int:
+    """Its descriptor, a regular file's."""
+    path = given.inputs.get(channel)
+    if path is None:
+        assert part.size is not None  # it is kept, so they are known
+        assert part.digest is not None
+        fd = reader.part(input_name(channel), part.digest, part.size)
+        stack.callback(os.close, fd)
+        return fd
+    try:
+        fd = os.open(path, _OPEN)
+    except OSError as why:
+        raise Ours(f"{path}: {why.strerror}") from None
+    stack.callback(os.close, fd)
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise Ours(f"{path}: is no regular file, and what is to be compared must be one")
+    if part.size is not None:
+        try:
+            digest, _ = digest_of(fd, most=part.size)
+        except OSError as why:
+            raise Ours(f"{path}: {why.strerror}") from None
+        longer = part.whole and status.st_size > part.size
+        if digest != part.digest or longer:
+            of = "" if part.whole else f"the first {part.size} bytes are "
+            now = f"{status.st_size} bytes, " if status.st_size < part.size or longer else ""
+            given.told.append(f"{channel}: {of}{part.digest} recorded, {now}{digest} now")
+    return fd
+
+
+def _files(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, frozen: Frozen) -> Files:
+    part = bundle.files
+    if part is None:
+        return NO_FILES
+    directory = given.files
+    if directory is not None:
+        given.told += [f"files: {line}" for line in differences(part.entries, taken(directory, lambda _: None))]
+    else:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="insitu-replay-")))
+        try:
+            made(part.entries, directory, lambda digest, size: reader.part(part_name(digest), digest, size))
+        except OSError as why:
+            raise Ours(f"its files cannot be made: {why.strerror}") from None
+    return Files.private_copy(directory) if part.mode == "root" else Files.read_only(directory, time=frozen.clock)
+
+
+def _stdout(stack: ExitStack, name: str | None) -> int:
+    if name == "-":
+        fd = os.dup(1)
+    else:
+        try:
+            flags = os.O_WRONLY | os.O_CLOEXEC | (0 if name is None else os.O_CREAT | os.O_TRUNC)
+            fd = os.open(name or os.devnull, flags, 0o666)
+        except OSError as why:
+            raise Ours(f"{name}: {why.strerror}") from None
+    stack.callback(os.close, fd)
+    make_pollable(fd)
+    return fd
+
+
+def _nowhere(stack: ExitStack, kind: str) -> int:
+    """What is no regular file cannot be written at any place: the guest would see the difference."""
+    if kind == "file":
+        return stack.enter_context(tempfile.TemporaryFile()).fileno()
+    fd = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    make_pollable(fd)
+    return fd
+
+
+def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome, *, to_stderr: bool) -> None:
+    lines = []
+    if found:
+        lines += [f"{line} (likely the reason)" for line in engine]
+    lines += found
+    if not found:
+        verdict = "the same as far as it goes" if bundle.inexact else "the same"
+        lines += [f"{verdict}: {_in_short(outcome)}", *(f"although {line}" for line in engine)]
+    if left := compare.not_compared(bundle):
+        lines.append(left)
+    for line in lines:
+        click.echo(printable(line), err=to_stderr)
+
+
+def _in_short(outcome: Outcome) -> str:
+    words = [outcome.sentence(), f"{outcome.usage.fuel:,} fuel"]
+    for name, figures in outcome.channels.items():
+        count = figures.bytes_read + figures.bytes_written
+        if count:
+            words.append(f"{name} {count:,} B {(figures.digest or '')[:19]}")
+    return ", ".join(words)
+
+
+def _write_json(path: str, bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome) -> None:
+    report = {
+        "same": not found,
+        "exact": not bundle.inexact,
+        "not_compared": compare.not_compared(bundle),
+        "engine": engine,
+        "differences": found,
+        "outcome": {**outcome.to_wire(), "stderr": outcome.stderr.decode("utf-8", "replace")},
+    }
+    try:
+        Path(path).write_text(json.dumps(report, indent=2) + "\n")
+    except OSError as why:
+        raise Ours(f"{path}: {why.strerror}") from None
