@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from insitu.cli import say
+from insitu.cli.options import with_values
 from insitu.runtime.cache import CacheError, CompiledCache, user_cache
 from insitu.runtime.programs import ProgramStore
 from insitu.sandbox import raw
@@ -37,6 +38,9 @@ class Command(click.Command):
             return super().make_context(*args, **kwargs)
         except click.UsageError as why:
             raise Mistake(why.format_message(), why.ctx) from None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_values(self, args))
 
 
 class Ours(click.ClickException):

@@ -1,37 +1,25 @@
 """`insitu run`: one program in one sandbox on a local file, without any server."""
 
 import json
-import os
-import stat
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from insitu.cli import say
+from insitu.cli import channels, say
 from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, is_path, read_program
+from insitu.cli.options import MayStandAlone, Seed, limit_options, limits_from
 from insitu.cli.record import FILES_MOST, INPUTS_MOST, Ran, Recorder
-from insitu.cli.types import Duration, Pair, Size
+from insitu.cli.types import Pair, Size
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
-from insitu.sandbox.channels import (
-    Budget,
-    EmptySource,
-    FdSink,
-    FileSource,
-    Source,
-    StderrSink,
-    StreamSource,
-    make_pollable,
-    source_from_fd,
-)
+from insitu.sandbox.channels import StderrSink
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import FROZEN_START, Frozen
-from insitu.sandbox.errno import GuestStop
-from insitu.sandbox.errors import BundleError, EngineError, FilesError, LimitsError, ProgramError
+from insitu.sandbox.errors import BundleError, ChannelError, EngineError, FilesError, LimitsError, ProgramError
 from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Launch, Runner
-from insitu.sandbox.limits import FUEL_BOUNDS, GIB, MIB, OUTPUT_BOUNDS, Limits
+from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 
@@ -39,22 +27,43 @@ _DIR: Final = click.Path(path_type=Path)
 
 
 @click.command(cls=Command, context_settings={"allow_interspersed_args": False})
-@click.option("-i", "--input", "input_", default="-", metavar="FILE|-", help="The guest's stdin.  [default: -]")
+@click.option("-i", "--input", "input_", metavar="FILE|-", help="The guest's stdin.  [default: -]")
 @click.option("-o", "--output", default="-", metavar="FILE|-", help="The guest's stdout.  [default: -]")
-@click.option("--memory", type=Size(), default=256 * MIB, metavar="SIZE", help="Linear memory.  [default: 256MiB]")
-@click.option("--wall", type=Duration(), default=10.0, metavar="TIME", help="Time, blocked or not.  [default: 10s]")
-@click.option("--fuel", type=click.IntRange(*FUEL_BOUNDS), metavar="N", help="Engine units.  [default: no limit]")
-@click.option("--max-output", type=Size(), default=GIB, metavar="SIZE", help="Bytes on stdout.  [default: 1GiB]")
+@click.option(
+    "--in",
+    "inputs",
+    type=channels.NamedFile(),
+    multiple=True,
+    metavar="NAME=FILE|-",
+    help="It reads FILE as /dev/in/NAME; repeatable.",
+)
+@click.option(
+    "--out",
+    "outputs",
+    type=channels.NamedFile(),
+    multiple=True,
+    metavar="NAME=FILE",
+    help="It writes FILE as /dev/out/NAME; repeatable.",
+)
 @click.option("--env", type=Pair(), multiple=True, metavar="K=V", help="A variable of its environment; repeatable.")
 @click.option("--files", type=_DIR, metavar="DIR", help="Files for it, read-only, as /; /tmp stays its own.")
 @click.option("--root", type=_DIR, metavar="DIR", help="A copy of DIR in memory, as /, to read and write.")
+@limit_options
+@click.option(
+    "--quota",
+    type=channels.QuotaWords(),
+    multiple=True,
+    metavar="CHANNEL.calls=N|CHANNEL.bytes=SIZE",
+    help="What may cross stdin, stdout, stderr, in/NAME or out/NAME; repeatable.",
+)
+@click.option("--digest", is_flag=True, help="Tell the SHA-256 of what crossed every channel.")
 @click.option(
     "--frozen",
-    is_flag=False,
-    flag_value=0,
-    type=int,
+    cls=MayStandAlone,
+    alone="0",
+    type=Seed(),
     metavar="[=SEED]",
-    help="The same in every run: time, chance, NaNs.",
+    help="The same in every run: time, chance, NaNs, reads and writes.",
 )
 @click.option("--record", type=_DIR, metavar="DIR", help="Keep all of it there, for `insitu replay`; frozen.")
 @click.option(
@@ -67,15 +76,16 @@ _DIR: Final = click.Path(path_type=Path)
 @click.pass_context
 def run(
     ctx: click.Context,
-    input_: str,
+    /,
+    input_: str | None,
     output: str,
-    memory: int,
-    wall: float,
-    fuel: int | None,
-    max_output: int,
+    inputs: tuple[tuple[str, str], ...],
+    outputs: tuple[tuple[str, str], ...],
     env: tuple[tuple[str, str], ...],
     files: Path | None,
     root: Path | None,
+    quota: tuple[tuple[str, str, int], ...],
+    digest: bool,
     frozen: int | None,
     record: Path | None,
     record_inputs: int,
@@ -83,6 +93,7 @@ def run(
     json_: str | None,
     program: str,
     args: tuple[str, ...],
+    **limit_keywords: Any,
 ) -> None:
     """Run PROGRAM, a shipped program's name or a path to a .wasm or .wat file, in a sandbox of its own.
 
@@ -90,7 +101,9 @@ def run(
     or insitu itself ended it, or when the guest's own is above 124: stderr then says what it was.
     Ctrl-C ends it with 130.
 
-    A FILE given to -o is there whole or not at all: the output of a guest that fails is not kept.
+    A FILE given to -o or --out is there whole or not at all: what a guest that fails has written is not kept.
+
+    --digest tells a line for each channel on stderr, or, with --json, there.
 
     --record is --frozen, with the seed 0 unless one is given.
     """
@@ -100,23 +113,31 @@ def run(
         raise Ours("--json -: stdout is the guest's; name a file")
     end_on_signals()
     try:
-        limits = Limits(memory=memory, fuel=fuel, wall=wall, output=max_output)
+        limits = limits_from(limit_keywords)
         runner = Runner(canonical_nans=frozen is not None)
         wasm, path = read_program(program)
         ready = compiled(runner, wasm, path)
+        argv = [Path(program).stem if is_path(program) else program, *args]
+        _check_words(argv, env)
+        named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
+        quotas = channels.quotas(quota)
         with ExitStack() as stack:
             recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
-            source = _source(stack, input_)
-            target = _Target(stack, output)
-            stderr = StderrSink(echo=_stderr(stack))
-            argv = [Path(program).stem if is_path(program) else program, *args]
-            _check_words(argv, env)
-            channels: Channels | None = None
+            stdin, source, sources = channels.inputs(stack, input_, named_in)
+            target, targets = channels.Target(stack, output), channels.outputs(stack, named_out)
+            stderr = StderrSink(echo=channels.stderr(stack))
             if recorder is not None:
-                source = recorder.source("stdin", source, input_)
-                channels = Channels(digests=True)
+                source = recorder.source("stdin", source, stdin)
+                sources = {name: recorder.named(name, given, named_in[name]) for name, given in sources.items()}
                 if (tree := root or files) is not None:
                     recorder.files("files" if root is None else "root", tree)
+            asked = Channels(
+                inputs=sources,
+                outputs={name: out.fd for name, out in targets.items()},
+                quotas=quotas,
+                digests=digest or recorder is not None,
+            )
+            plain = asked == Channels() and json_ is None
             launch = Launch(
                 argv,
                 source,
@@ -124,13 +145,12 @@ def run(
                 limits,
                 env=dict(env),
                 stderr=stderr,
-                channels=channels,
+                channels=None if plain else asked,
                 files=_files(files, root, frozen),
                 frozen=None if frozen is None else Frozen(frozen),
             )
             outcome = aside(lambda: runner.run(ready, launch))
             if recorder is not None:
-                asked = channels or Channels()
                 recorder.finish(
                     Ran(
                         name=program,
@@ -145,15 +165,19 @@ def run(
                         outputs=asked.outputs,
                     )
                 )
-            target.finish(outcome)
-    except (BundleError, FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
+            for out in (target, *targets.values()):
+                out.finish(outcome)
+    except (BundleError, ChannelError, FilesError, LimitsError, ProgramError, UnknownProgram, ProgramRejected) as why:
         raise Ours(str(why)) from None
     except EngineError as why:
         raise Ours(f"insitu itself failed: {why}") from None
     if json_ is not None:
         _write_json(json_, ready, argv, limits, outcome)
+    elif digest:
+        for name, figures in outcome.channels.items():
+            say(f"{figures.digest} {figures.bytes_read + figures.bytes_written} {name}")
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
-        if outcome.exit_code and outcome.note:
+        if outcome.exit_code and (outcome.note or outcome.limit is not None):
             say(f"insitu: {program}: {outcome.sentence()}")
         ctx.exit(outcome.exit_code)
     say(f"insitu: {program}: {outcome.sentence()}")
@@ -176,85 +200,6 @@ def _check_words(argv: list[str], env: tuple[tuple[str, str], ...]) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise ProgramError(f"argument {word!r} is not UTF-8") from None
-
-
-def _source(stack: ExitStack, name: str) -> Source:
-    if name == "-":
-        if stat.S_ISREG(os.fstat(0).st_mode):
-            # As any command would: from where the shell's descriptor stands.
-            return FileSource(0, os.lseek(0, 0, os.SEEK_CUR))
-        fd = _reopened(stack, 0, os.O_RDONLY)
-        return EmptySource() if fd is None else StreamSource(fd)
-    try:
-        # Non-blocking, so that a named pipe nobody writes to is the guest's to wait for, within its wall time.
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError as why:
-        raise Ours(f"{name}: {why.strerror}") from None
-    stack.callback(os.close, fd)
-    if stat.S_ISDIR(os.fstat(fd).st_mode):
-        raise Ours(f"{name}: is a directory, not a file")
-    if stat.S_ISFIFO(os.fstat(fd).st_mode):
-        return StreamSource(fd, patient=True)
-    return source_from_fd(fd)
-
-
-def _reopened(stack: ExitStack, fd: int, flags: int) -> int | None:
-    """The same pipe or terminal, non-blocking for us alone: the flag is shared with whoever shares the description."""
-    try:
-        mine = os.open(f"/proc/self/fd/{fd}", flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError:
-        # A socket cannot be opened anew. Its flag is put back at the end.
-        if not os.get_blocking(fd):
-            return fd
-        stack.callback(os.set_blocking, fd, True)
-        os.set_blocking(fd, False)
-        return fd
-    stack.callback(os.close, mine)
-    return mine
-
-
-class _Target:
-    """Where stdout goes. A named file is written beside its place and renamed: it is there whole or not at all."""
-
-    def __init__(self, stack: ExitStack, name: str) -> None:
-        self._final: Path | None = None
-        if name == "-":
-            if stat.S_ISREG(os.fstat(1).st_mode):
-                self.fd = 1
-            else:
-                self.fd = _reopened(stack, 1, os.O_WRONLY) or 1
-            return
-        path = Path(name)
-        try:
-            if path.exists() and not path.is_file():
-                if path.is_dir():
-                    raise IsADirectoryError(21, "is a directory, not a file")
-                self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a device or named pipe
-                make_pollable(self.fd)
-            else:
-                path = path.resolve()
-                self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-                self.fd = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                stack.callback(self._temporary.unlink, missing_ok=True)
-                if path.exists():
-                    os.fchmod(self.fd, stat.S_IMODE(path.stat().st_mode))  # who may read it stays as it was
-                self._final = path
-        except OSError as why:
-            raise Ours(f"{name}: {why.strerror}") from None
-        stack.callback(os.close, self.fd)
-
-    def finish(self, outcome: Outcome) -> None:
-        if self._final is not None and outcome.ok:
-            try:
-                os.replace(self._temporary, self._final)
-            except OSError as why:
-                raise Ours(f"{self._final}: {why.strerror}") from None
-
-
-def _stderr(stack: ExitStack) -> FdSink:
-    """Ours, waited for no longer than the guest may run: a pipe that nobody empties must not hold it beyond that."""
-    fd = 2 if stat.S_ISREG(os.fstat(2).st_mode) else _reopened(stack, 2, os.O_WRONLY) or 2
-    return FdSink(fd, Budget(OUTPUT_BOUNDS[1], lambda hit: GuestStop()))
 
 
 def _write_json(path: str, program: Program, argv: list[str], limits: Limits, outcome: Outcome) -> None:
