@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from insitu.sandbox.channels import EmptySource, FileSource, Source, make_pollable, source_from_fd
+from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
@@ -47,8 +48,9 @@ class Sandbox:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        channels: Channels | None = None,
     ) -> Outcome:
-        launch = Launch(["guest", *args], source, stdout, limits or Limits(), env=env)
+        launch = Launch(["guest", *args], source, stdout, limits or Limits(), env=env, channels=channels)
         return self.runner.run(self.program(wat), launch)
 
     def run(
@@ -59,13 +61,14 @@ class Sandbox:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        channels: Channels | None = None,
     ) -> Result:
         """stdin and stdout are files."""
         with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
             source.write(stdin or b"")
             source.flush()
             reading = EmptySource() if stdin is None else FileSource(source.fileno())
-            outcome = self.launch(wat, reading, target.fileno(), args=args, env=env, limits=limits)
+            outcome = self.launch(wat, reading, target.fileno(), args=args, env=env, limits=limits, channels=channels)
             return Result(outcome, os.pread(target.fileno(), 1 << 30, 0))
 
     def calls(
@@ -76,9 +79,11 @@ class Sandbox:
         args: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        channels: Channels | None = None,
     ) -> Calls:
         """Have one guest make these host calls; `stdin` is what they find to read."""
-        result = self.run(puppet(), stdin=script(calls, image) + stdin, args=args, env=env, limits=limits)
+        given = script(calls, image) + stdin
+        result = self.run(puppet(), stdin=given, args=args, env=env, limits=limits, channels=channels)
         return self._calls(result.output, result.outcome)
 
     def calls_on_pipe(self, *calls: tuple[str | int, ...], image: bytes = b"", limits: Limits | None = None) -> Calls:
