@@ -2,7 +2,7 @@
 
 from insitu.sandbox import errno
 from insitu.sandbox.errno import GuestError
-from insitu.sandbox.files.nodes import Directory, Link, MemoryFile, Node
+from insitu.sandbox.files.nodes import Directory, Link, MemoryFile, Node, StreamNode
 from insitu.sandbox.files.paths import Place, check, find
 
 _LINKS_MAX = 65_000  # names of one file, as ext4 has it
@@ -35,7 +35,7 @@ def open_file(start: Directory, path: bytes, *, follow: bool, create: bool, excl
         raise GuestError(errno.NOTDIR)
     if truncate or writing:
         node.volume.writable()
-    if truncate and isinstance(node, MemoryFile):
+    if truncate and not isinstance(node, StreamNode):
         node.resize(0)
     return node
 
