@@ -11,14 +11,17 @@ _LINKS_MAX = 65_000  # names of one file, as ext4 has it
 def open_file(start: Directory, path: bytes, *, follow: bool, create: bool, exclusive: bool, truncate: bool,
               directory: bool, writing: bool) -> Node:  # fmt: skip
     """The node to open: a directory, or a file, made if `create`. A symbolic link at the end that is not to be
-    followed is ELOOP."""
-    place = find(start, path, follow=follow and not (create and exclusive))
+    followed is ELOOP, or ENOTDIR where a directory was asked for."""
+    names = create and (exclusive or path.endswith(b"/"))
+    place = find(start, path, follow=follow and not names, naming=names)
     node = place.node
+    if create and place.slash and place.name and not directory:
+        raise GuestError(errno.ISDIR)
     if node is None:
         if not create:
             raise GuestError(errno.NOENT)
-        if place.slash or directory:
-            raise GuestError(errno.ISDIR if place.slash else errno.INVAL)
+        if directory:
+            raise GuestError(errno.INVAL)
         place.parent.volume.writable()
         node = MemoryFile(place.parent.volume)
         place.parent.add(place.name, node)
@@ -26,7 +29,7 @@ def open_file(start: Directory, path: bytes, *, follow: bool, create: bool, excl
     if create and exclusive:
         raise GuestError(errno.EXIST)
     if isinstance(node, Link):
-        raise GuestError(errno.LOOP)
+        raise GuestError(errno.NOTDIR if directory else errno.LOOP)
     if isinstance(node, Directory):
         if (create and not directory) or truncate or writing:
             raise GuestError(errno.ISDIR)
@@ -41,7 +44,7 @@ def open_file(start: Directory, path: bytes, *, follow: bool, create: bool, excl
 
 
 def make_directory(start: Directory, path: bytes) -> None:
-    place = find(start, path, follow=False)
+    place = find(start, path, naming=True)
     if place.node is not None:
         raise GuestError(errno.EXIST)
     place.parent.volume.writable()
@@ -61,7 +64,7 @@ def _removable(place: Place) -> Node:
 
 
 def remove_directory(start: Directory, path: bytes) -> None:
-    place = find(start, path, follow=False)
+    place = find(start, path, naming=True)
     if place.node is not None and not isinstance(place.node, Directory):
         raise GuestError(errno.NOTDIR)
     node = _removable(place)
@@ -73,7 +76,7 @@ def remove_directory(start: Directory, path: bytes) -> None:
 
 
 def unlink(start: Directory, path: bytes) -> None:
-    place = find(start, path, follow=False)
+    place = find(start, path, naming=True)
     if isinstance(place.node, Directory):
         raise GuestError(errno.ISDIR)
     node = _removable(place)
@@ -85,11 +88,15 @@ def unlink(start: Directory, path: bytes) -> None:
 
 
 def rename(old_start: Directory, old_path: bytes, new_start: Directory, new_path: bytes) -> None:
-    old, new = find(old_start, old_path, follow=False), find(new_start, new_path, follow=False)
-    node = old.existing()
-    _removable(old)
-    if not new.name:
+    old, new = find(old_start, old_path, naming=True), find(new_start, new_path, naming=True)
+    if not old.name or not new.name:
         raise GuestError(errno.BUSY)
+    node = old.existing()
+    if new.slash and not isinstance(node, Directory):
+        raise GuestError(errno.NOTDIR)
+    _removable(old)
+    if isinstance(node, Directory) and _within(new.parent, node):
+        raise GuestError(errno.INVAL)
     if new.node is not None:
         if new.node is node:
             return  # two names of one file: POSIX says that both stay
@@ -99,15 +106,10 @@ def rename(old_start: Directory, old_path: bytes, new_start: Directory, new_path
     if isinstance(node, Directory):
         if new.node is not None and not isinstance(new.node, Directory):
             raise GuestError(errno.NOTDIR)
-        if _within(new.parent, node):
-            raise GuestError(errno.INVAL)
         if isinstance(new.node, Directory) and new.node.entries:
             raise GuestError(errno.NOTEMPTY)
-    else:
-        if isinstance(new.node, Directory):
-            raise GuestError(errno.ISDIR)
-        if new.slash:
-            raise GuestError(errno.NOTDIR)
+    elif isinstance(new.node, Directory):
+        raise GuestError(errno.NOTEMPTY if _within(old.parent, new.node) else errno.ISDIR)
     replaced = None if new.node is None else new.parent.remove(new.name)
     old.parent.move(old.name, new.parent, new.name)
     if isinstance(replaced, Directory):
@@ -125,14 +127,14 @@ def _within(directory: Directory, above: Directory) -> bool:
 
 
 def link(old_start: Directory, old_path: bytes, follow: bool, new_start: Directory, new_path: bytes) -> None:
-    old, new = find(old_start, old_path, follow=follow), find(new_start, new_path, follow=False)
-    node = old.existing()
-    if isinstance(node, Directory):
-        raise GuestError(errno.PERM)
+    node = find(old_start, old_path, follow=follow).existing()
+    new = find(new_start, new_path, naming=True)
     if new.node is not None:
         raise GuestError(errno.EXIST)
     if new.slash:
         raise GuestError(errno.NOENT)
+    if isinstance(node, Directory):
+        raise GuestError(errno.PERM)
     if new.parent.volume is not node.volume:
         raise GuestError(errno.XDEV)
     node.volume.writable()
@@ -144,7 +146,7 @@ def link(old_start: Directory, old_path: bytes, follow: bool, new_start: Directo
 
 def symlink(target: bytes, start: Directory, path: bytes) -> None:
     check(target)
-    place = find(start, path, follow=False)
+    place = find(start, path, naming=True)
     if place.node is not None:
         raise GuestError(errno.NOTDIR if place.slash and not isinstance(place.node, Directory) else errno.EXIST)
     if place.slash:
@@ -160,7 +162,7 @@ def symlink(target: bytes, start: Directory, path: bytes) -> None:
 
 
 def read_link(start: Directory, path: bytes) -> bytes:
-    node = find(start, path, follow=False).existing()
+    node = find(start, path).existing()
     if not isinstance(node, Link):
         raise GuestError(errno.INVAL)
     return node.target

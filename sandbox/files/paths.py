@@ -37,8 +37,11 @@ class Place:
         return self.node
 
 
-def find(start: Directory, path: bytes, *, follow: bool) -> Place:
+def find(start: Directory, path: bytes, *, follow: bool = False, naming: bool = False) -> Place:
     """Resolve `path` from `start`; `follow`: a symbolic link at its very end is followed too.
+
+    A slash behind a link has it followed as well, unless the path is `naming` what is to be made, moved or removed: for
+    Linux, the name of a link is then that of the link, slash or not.
 
     Raises ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EILSEQ, EINVAL, and EPERM for a way out of `start`.
     """
@@ -47,11 +50,13 @@ def find(start: Directory, path: bytes, *, follow: bool) -> Place:
         raise GuestError(errno.PERM)
     trail = [start]
     ahead = _parts(path)
-    slash = path.endswith((b"/", b"/.", b"/..")) or path in (b".", b"..")
+    slash = path.endswith(b"/")
     links = 0
     while ahead:
         name = ahead.pop()
         here = trail[-1]
+        if name == b".":
+            continue
         if name == b"..":
             if len(trail) == 1:
                 raise GuestError(errno.PERM)
@@ -61,7 +66,7 @@ def find(start: Directory, path: bytes, *, follow: bool) -> Place:
             raise GuestError(errno.NAMETOOLONG)
         node = here.entries.get(name)
         last = not ahead
-        if isinstance(node, Link) and (follow or slash or not last):
+        if isinstance(node, Link) and (follow or not last or (slash and not naming)):
             links += 1
             if links > MAX_LINKS:
                 raise GuestError(errno.LOOP)
@@ -86,8 +91,9 @@ def find(start: Directory, path: bytes, *, follow: bool) -> Place:
 
 
 def _parts(path: bytes) -> list[bytes]:
-    """The names in it, the first one last."""
-    parts = [part for part in path.split(b"/") if part not in (b"", b".")]
+    """The names in it, the first one last; "." only where it ends the path: what it stands behind is a directory."""
+    parts = [part for part in path.split(b"/") if part]
+    parts = [part for part in parts[:-1] if part != b"."] + parts[-1:]
     parts.reverse()
     return parts
 

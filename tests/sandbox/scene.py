@@ -16,7 +16,7 @@ from tests.sandbox.guests import IMAGE, Calls, puppet, script
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Sandbox
 
-OK, BADF, EXIST, ILSEQ, INVAL, ISDIR, LOOP, NAMETOOLONG, NOENT = 0, 8, 20, 25, 28, 31, 32, 37, 44
+OK, BADF, BUSY, EXIST, ILSEQ, INVAL, ISDIR, LOOP, NAMETOOLONG, NOENT = 0, 8, 10, 20, 25, 28, 31, 32, 37, 44
 NOTDIR, NOTEMPTY, NOTSOCK, PERM, NOTCAPABLE = 54, 55, 57, 63, 76
 CREATE, DIRECTORY, EXCLUSIVE, TRUNCATE = 1, 2, 4, 8
 FOLLOW: Final = 1
