@@ -1,0 +1,346 @@
+"""Frozen launches: the same program on the same input gives the same output, stderr and fuel, to the unit; from a file,
+a pipe or a socket, in any process, on any day."""
+
+import json
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from insitu.sandbox.channels import FileInput, FileSource, Input, Source, StreamSource, make_pollable
+from insitu.sandbox.channels.wiring import Channels
+from insitu.sandbox.clocks import FROZEN_START, Frozen
+from insitu.sandbox.errors import ChannelError, EngineError
+from insitu.sandbox.launch import Launch, Runner
+from insitu.sandbox.limits import Limits
+from insitu.sandbox.outcome import Outcome
+from insitu.sandbox.program import Program, to_wasm
+from tests.guests.pictures import encode, photo
+from tests.sandbox.conftest import draining, pipe
+from tests.sandbox.guests import COPY, IMAGE, LOOP, module, puppet, script, vectors
+from tests.sandbox.test_channels import DATA, OPENED, PATHS, RESULT, image, opened, read
+
+SHIPPED = Path(__file__).parents[2] / "insitu" / "programs"
+PATIENT = Limits(wall=120)
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    return Runner(canonical_nans=True)
+
+
+# How the same bytes come.
+
+
+def _feed(fd: int, pieces: Iterator[bytes]) -> None:
+    try:
+        for piece in pieces:
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+    except BrokenPipeError:
+        pass  # the test failed, and nobody reads any more
+    finally:
+        os.close(fd)
+
+
+def _cut(data: bytes, most: int) -> Iterator[bytes]:
+    chance, at = random.Random(7), 0
+    while at < len(data):
+        size = chance.randint(1, most)
+        yield data[at : at + size]
+        at += size
+
+
+@contextmanager
+def coming(kind: str, data: bytes) -> Iterator[tuple[Source, Input]]:
+    """As a stdin, and as a named input; only one of them may be read. "pipe" and "socket" bring a byte at a time,
+    the others pieces of up to 5,000 bytes."""
+    with ExitStack() as stack:
+        if kind == "file":
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.write(data)
+            file.flush()
+            yield FileSource(file.fileno()), FileInput(file.fileno())
+            return
+        if kind.endswith("pipe"):
+            source, target = os.pipe()
+        else:
+            source, target = (end.detach() for end in socket.socketpair())
+        os.set_blocking(source, False)
+        most = 1 if kind in ("pipe", "socket") else 5000
+        thread = threading.Thread(target=_feed, args=(target, _cut(data, most)))
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(os.close, source)
+        stream = StreamSource(source)
+        yield stream, stream
+
+
+def freeze(
+    runner: Runner,
+    program: Program,
+    source: Source,
+    *,
+    args: Sequence[str] = (),
+    frozen: Frozen | None = None,
+    channels: Channels | None = None,
+    narrow: bool = False,
+) -> tuple[Outcome, bytes]:
+    """`narrow`: stdout is a pipe that takes a few bytes at a time; else it is a file."""
+    channels = channels or Channels(digests=True)
+    with ExitStack() as stack:
+        if narrow:
+            read, stdout = stack.enter_context(pipe())
+            make_pollable(stdout)
+            drained = stack.enter_context(draining(read))
+        else:
+            stdout = stack.enter_context(tempfile.TemporaryFile()).fileno()
+        launch = Launch(
+            ["guest", *args], source, stdout, PATIENT, env={"A": "b"}, channels=channels, frozen=frozen or Frozen(5)
+        )
+        outcome = runner.run(program, launch)
+        written = outcome.channels["stdout"].bytes_written
+        return outcome, drained(written)[:written] if narrow else os.pread(stdout, 1 << 30, 0)
+
+
+def same(outcome: Outcome) -> tuple[Any, ...]:
+    """All of it but the time that it took."""
+    usage = outcome.usage
+    told = (usage.fuel, usage.memory_peak, usage.bytes_in, usage.bytes_out, usage.bytes_err)
+    return outcome.end, outcome.exit_code, outcome.trap, outcome.stderr, dict(outcome.channels), told
+
+
+TEXT = b"".join(b"word%d and %d more\n" % (n % 97, n) for n in range(700))
+PHOTO = encode(photo(320, 240), "JPEG", quality=85)
+PROGRAMS: dict[str, tuple[str, Sequence[str], bytes, str]] = {
+    "COPY": ("", [], TEXT * 8, ""),
+    "cat": ("cat", [], TEXT, ""),
+    "words": ("words", [], TEXT, ""),
+    "watermark": ("watermark", ["--text", "insitu"], PHOTO, "piecewise "),
+    "watermark that fails": ("watermark", ["--text", "insitu"], PHOTO[:3000], ""),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_file_a_pipe_and_a_socket_are_the_same(runner: Runner, name: str) -> None:
+    shipped, args, data, pieces = PROGRAMS[name]
+    program = runner.compile((SHIPPED / f"{shipped}.wasm").read_bytes() if shipped else to_wasm(COPY.encode()))
+    found = []
+    for kind in ("file", f"{pieces}pipe", f"{pieces}socket", "piecewise pipe"):
+        for narrow in (False, True):
+            with coming(kind, data) as (source, _):
+                outcome, output = freeze(runner, program, source, args=args, narrow=narrow)
+                found.append((same(outcome), output))
+    assert all(one == found[0] for one in found)
+    assert found[0][0][1] == (2 if "fails" in name else 0)
+    assert found[0][0][5][0] > 50, "fuel"
+
+
+def test_without_it_they_are_not(runner: Runner) -> None:
+    """What the test above would not see if a guest's work did not follow from how its input comes."""
+    program = runner.compile(to_wasm(COPY.encode()))
+    fuel = set()
+    for kind in ("file", "pipe"):
+        with coming(kind, TEXT) as (source, _), tempfile.TemporaryFile() as target:
+            fuel.add(runner.run(program, Launch(["guest"], source, target.fileno(), Limits())).usage.fuel)
+    assert len(fuel) == 2
+
+
+# Everything that a guest could tell one run from another by, asked by one guest: the answers are its output.
+_POLL = 3000
+ASK: list[tuple[str | int, ...]] = [
+    opened("dev/in/one"),
+    *[("clock_time_get", clock, 0, RESULT + 8 * clock) for clock in range(4)],
+    ("random_get", 1100, 100),
+    ("poll_oneoff", _POLL, 4000, 3, 4200),
+    ("fd_filestat_get", 0, 4300),
+    ("fd_fdstat_get", 0, 4400),
+    ("fd_filestat_get", 4, 4500),
+    ("path_filestat_get", 3, 0, PATHS["tmp/x"], 3, 4600),
+    ("fd_readdir", 3, 5000, 500, 0, 4900),
+    ("fd_read", 0, 512, 1, 4910),
+    ("fd_pread", 4, 512, 1, 30, 4920),
+    ("fd_seek", 4, 0, 2, 4928),
+    ("path_open", 3, 0, PATHS["tmp/x"], 5, 1, 64, 0, 0, OPENED),
+]
+
+
+def asking(sleep: int = 3_600_000_000_000) -> bytes:
+    """The puppet's memory, with three subscriptions: stdin, a sleep (of an hour), stdout."""
+    memory = bytearray(image(64).ljust(IMAGE, b"\0"))
+    for at, (kind, subject, timeout) in enumerate([(1, 0, 0), (0, 1, sleep), (2, 1, 0)]):
+        place = _POLL + 48 * at
+        memory[place : place + 8] = (100 + at).to_bytes(8, "little")
+        memory[place + 8], memory[place + 16] = kind, subject
+        memory[place + 24 : place + 32] = timeout.to_bytes(8, "little")
+    return bytes(memory)
+
+
+def asked(runner: Runner, kind: str, frozen: Frozen | None = None, input_kind: str | None = None) -> tuple[Any, bytes]:
+    program = runner.compile(to_wasm(puppet().encode()))
+    given = script(ASK, asking()) + b"what else there is on stdin"
+    with coming(kind, given) as (source, _), coming(input_kind or kind, TEXT) as (_, one):
+        channels = Channels(inputs={"one": one}, digests=True)
+        outcome, output = freeze(runner, program, source, frozen=frozen, channels=channels)
+    assert outcome.ok, outcome.sentence()
+    assert outcome.stderr == bytes(4 * len(ASK)), "every call was answered"
+    return same(outcome), output
+
+
+def test_a_guest_that_looks_for_differences_finds_none(runner: Runner) -> None:
+    """A named input is a file to it, however it comes."""
+    begun = time.monotonic()
+    ways = ("file", "pipe", "socket", "piecewise pipe")
+    found = [asked(runner, kind) for kind in ways] + [asked(runner, "file", input_kind="socket")]
+    assert all(one == found[0] for one in found)
+    assert time.monotonic() - begun < 600, "it slept for an hour, and that took no time"
+    output = found[0][1]
+    clocks = [int.from_bytes(output[RESULT + 8 * at : RESULT + 8 * at + 8], "little") for at in range(4)]
+    assert clocks == [FROZEN_START + 1000, 2000, 3000, 4000]
+    assert output[DATA : DATA + 64] == TEXT[30:94]
+
+
+def test_seed_and_clock_decide(runner: Runner) -> None:
+    one, again = asked(runner, "file", Frozen(1)), asked(runner, "file", Frozen(1))
+    other = asked(runner, "file", Frozen(2))
+    assert one == again
+    assert one[1][1100:1200] != other[1][1100:1200]
+    assert one[0][5] == other[0][5]
+    later = asked(runner, "file", Frozen(1, FROZEN_START + 10**18))
+    assert later[1][1100:1200] == one[1][1100:1200]
+    assert later[1] != one[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1, (1 << 64) - 1])
+def test_another_process_on_another_day_is_the_same(runner: Runner, tmp_path: Path, seed: int) -> None:
+    """Started with another hash seed, time zone, locale and directory, its stdin a pipe."""
+    (tmp_path / "guest.wat").write_text(puppet())
+    given = script(ASK, asking()) + b"what else there is on stdin"
+    found = []
+    for at, zone in enumerate(["UTC", "Asia/Kathmandu"]):
+        place = tmp_path / f"place-{at}"
+        place.mkdir()
+        (place / "one").write_bytes(TEXT)
+        others = {"PYTHONHASHSEED": str(at + 1), "TZ": zone, "LC_ALL": ["C", "C.UTF-8"][at]}
+        others["XDG_CACHE_HOME"] = str(tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-m", "insitu", "run", f"--frozen={seed}", "--env", "A=b", "--in", "one=one"]
+            + ["--digest", "--json", "out.json", "../guest.wat"],
+            cwd=place,
+            env=dict(os.environ) | others,
+            input=given,
+            capture_output=True,
+            timeout=120,
+            check=True,
+        )
+        report: dict[str, Any] = json.loads((place / "out.json").read_text())
+        for time_taken in ("cpu_us", "wall_us"):
+            del report["usage"][time_taken]
+        found.append((report, done.stdout))
+        os.utime(tmp_path / "guest.wat", (1, 1))
+    assert found[0] == found[1]
+    here = asked(runner, "file", Frozen(seed))
+    assert found[0][1] == here[1]
+    assert found[0][0]["usage"]["fuel"] == here[0][5][0]
+
+
+# What only it does.
+
+
+def test_reads_are_filled_and_writes_are_whole(runner: Runner) -> None:
+    """One write of 500,000 bytes to a pipe that holds fewer, and one read of as many from one that brings 1."""
+    body = """
+      (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 50000))
+      (if (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))
+        (then (call $proc_exit (i32.const 1))))
+      (if (i32.ne (i32.load (i32.const 8)) (i32.const 50000)) (then (call $proc_exit (i32.const 2))))
+      (i32.store (i32.const 4) (i32.const 5000000))
+      (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))
+        (then (call $proc_exit (i32.const 3))))
+      (call $proc_exit (i32.ne (i32.load (i32.const 8)) (i32.const 5000000)))"""
+    program = runner.compile(to_wasm(module(body, memory="100").encode()))
+    with coming("pipe", bytes(range(250)) * 200) as (source, _):
+        outcome, output = freeze(runner, program, source, narrow=True)
+    assert outcome.exit_code == 0
+    assert len(output) == 5_000_000
+    assert output[:50_000] == bytes(range(250)) * 200
+    assert (outcome.channels["stdin"].reads, outcome.channels["stdout"].writes) == (1, 1)
+
+
+def test_nans_are_canonical(runner: Runner) -> None:
+    """A NaN that arithmetic makes has one pattern, whatever went in."""
+    body = """
+      (i64.store (i32.const 64) (i64.reinterpret_f64
+        (f64.add (f64.reinterpret_i64 (i64.const 0xfff8dead00beef01)) (f64.const 1))))
+      (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"""
+    program = runner.compile(to_wasm(module(body).encode()))
+    with coming("file", b"") as (source, _):
+        value = int.from_bytes(freeze(runner, program, source)[1], "little")
+    assert value == 0x7FF8000000000000
+
+
+def test_a_runner_without_canonical_nans_is_not_for_it() -> None:
+    plain = Runner()
+    launch = Launch(["guest"], FileSource(0), 1, Limits(), frozen=Frozen())
+    with pytest.raises(EngineError, match="canonical NaNs"):
+        plain.run(plain.compile(to_wasm(LOOP.encode())), launch)
+
+
+def test_an_input_that_never_ends_ends_at_the_wall_time(runner: Runner) -> None:
+    """It is laid aside before the guest begins, and that counts."""
+    program = runner.compile(to_wasm(module("").encode()))
+    for feed in (b"", b"x" * 1000):
+        with pipe() as (source, target), coming("file", b"") as (stdin, _):
+            os.write(target, feed)
+            os.set_blocking(source, False)
+            channels = Channels(inputs={"one": StreamSource(source)})
+            launch = Launch(["guest"], stdin, 1, Limits(wall=0.1), channels=channels, frozen=Frozen())
+            outcome = runner.run(program, launch)
+        assert outcome.limit is not None
+        assert (outcome.end, outcome.limit.name, outcome.limit.allowed) == ("limit", "wall", 0.1)
+        assert outcome.limit.reached >= 0.1
+        assert math.isclose(outcome.usage.wall_us, outcome.limit.reached * 1e6, rel_tol=0.01)
+
+
+def test_an_input_that_cannot_be_laid_aside_is_told(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/dev/null/nowhere")
+    program = runner.compile(to_wasm(module("").encode()))
+    with coming("piecewise pipe", b"") as (stdin, one):
+        launch = Launch(["guest"], stdin, 1, Limits(), channels=Channels(inputs={"one": one}), frozen=Frozen())
+        with pytest.raises(ChannelError, match="cannot be kept aside: Not a directory"):
+            runner.run(program, launch)
+
+
+def test_what_is_laid_aside_is_gone_with_the_launch(runner: Runner) -> None:
+    program = runner.compile(to_wasm(module("").encode()))
+    for _ in range(3):
+        before = sorted(os.listdir("/proc/self/fd"))
+        with coming("piecewise pipe", TEXT) as (_, one), coming("file", b"") as (stdin, _):
+            freeze(runner, program, stdin, channels=Channels(inputs={"one": one}))
+        assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_vectors_of_many_parts_are_filled_in_order(runner: Runner) -> None:
+    parts = [(5000 + 40 * at, 1 + at % 37) for at in range(60)]
+    memory = bytearray(image(0).ljust(IMAGE, b"\0"))
+    memory[600 : 600 + 8 * 60] = vectors(*parts)
+    program = runner.compile(to_wasm(puppet().encode()))
+    data = os.urandom(sum(length for _, length in parts))
+    found = []
+    for kind in ("file", "pipe"):
+        with coming(kind, script([("fd_read", 0, 600, 60, 500), read(0)], bytes(memory)) + data) as (source, _):
+            found.append(freeze(runner, program, source)[1])
+    assert found[0] == found[1]
+    assert b"".join(found[0][at : at + length] for at, length in parts) == data
