@@ -135,7 +135,7 @@ class StderrSink:
 
 def _widen(fd: int) -> bool:
     """Whether a pipe that is full could be made larger: whoever writes much then waits less often for its reader
-    (a: a tenth more throughput; larger ones fall out of the processor's cache). The kernel bounds what a user's
+    (a tenth more throughput; larger ones fall out of the processor's cache). The kernel bounds what a user's
     pipes may come to."""
     try:
         return fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) < WIDE <= fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, WIDE)
