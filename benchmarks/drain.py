@@ -31,8 +31,20 @@ class Drained:
 
 
 class Drain:
-    def __init__(self, peer: socket.socket) -> None:
-        self._peer = peer
+    def __init__(self, peer: socket.socket, pid: int) -> None:
+        self._peer, self._pid = peer, pid
+
+    @contextmanager
+    def placed(self, reader: int, writer: int) -> Iterator[None]:
+        """Meanwhile it runs on processor `reader`, and the calling thread and its children on `writer`."""
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(self._pid, {reader})
+        os.sched_setaffinity(0, {writer})
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
+            os.sched_setaffinity(self._pid, before)
 
     def begin(self, read_end: int, *, digest: bool = False) -> None:
         """Have the pipe emptied; `read_end` is passed on, and closed here."""
@@ -55,7 +67,7 @@ def draining() -> Iterator[Drain]:
         with theirs:
             process = subprocess.Popen([sys.executable, str(Path(__file__).resolve())], stdin=theirs.fileno())
         try:
-            yield Drain(ours)
+            yield Drain(ours, process.pid)
         finally:
             ours.close()  # it ends when nobody asks any more
             process.wait(_PATIENCE)
