@@ -16,6 +16,7 @@ Errors of the API come back as owned `wasmtime_error_t*`: `_check` reads and fre
 import ctypes
 import importlib.util
 import platform
+import re
 from collections.abc import Callable
 from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
 from ctypes import c_void_p as Ptr
@@ -316,6 +317,9 @@ def new_trap(message: bytes) -> int:
     return int(_trap_new(message, len(message)))
 
 
+_CAUSE: Final = re.compile(r"^ +\d+: ", re.MULTILINE)
+
+
 def _tidy(text: str) -> str:
     """The engine's words with the cause first, then the wasm backtrace, a frame a line.
 
@@ -323,7 +327,11 @@ def _tidy(text: str) -> str:
     """
     where, _, cause = text.partition("Caused by:")
     frames = [line.strip() for line in where.splitlines()[1:] if line.strip()] if cause else []
-    first = " ".join((cause or text).split()).removeprefix("wasm trap: ")
+    frames = [line for line in frames if not line.startswith("note: using the `WASMTIME")]
+    # Several causes are numbered, the last of them the trap itself: it comes first, the others explain it.
+    causes = [" ".join(one.split()) for one in _CAUSE.split(cause)] if cause else [" ".join(text.split())]
+    causes = [one.removeprefix("wasm trap: ") for one in causes if one]
+    first = causes[-1] + (f" ({'; '.join(causes[:-1])})" if len(causes) > 1 else "") if causes else "unknown"
     return "\n".join(line[:_LINE] for line in [first, *frames[:_FRAMES]])
 
 
