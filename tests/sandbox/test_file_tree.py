@@ -29,7 +29,7 @@ ERRNO: Final = {
     errno.EBADF: 8, errno.EBUSY: 10, errno.EEXIST: 20, errno.EINVAL: 28, errno.EISDIR: 31, errno.ELOOP: 32,
     errno.ENAMETOOLONG: 37, errno.ENOENT: 44, errno.ENOTDIR: 54, errno.ENOTEMPTY: 55, errno.EPERM: 63, errno.EXDEV: 63,
 }  # fmt: skip
-EXIST, INVAL, ISDIR, LOOP, NOENT, NOTDIR, NOTEMPTY, PERM = 20, 28, 31, 32, 44, 54, 55, 63
+BADF, EXIST, INVAL, ISDIR, LOOP, NOENT, NOTDIR, NOTEMPTY, PERM = 8, 20, 28, 31, 32, 44, 54, 55, 63
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _OPENAT2, _BENEATH = 437, 0x08
@@ -89,8 +89,8 @@ offsets = st.integers(0, 100)
 class Pair:
     """The same thing open here and there."""
 
-    def __init__(self, ours: int, theirs: int, *, directory: bool) -> None:
-        self.ours, self.theirs, self.directory = ours, theirs, directory
+    def __init__(self, ours: int, theirs: int, *, readable: bool = False) -> None:
+        self.ours, self.theirs, self.readable = ours, theirs, readable
 
 
 class Trees(RuleBasedStateMachine):
@@ -105,7 +105,7 @@ class Trees(RuleBasedStateMachine):
         tmp = self.bare.root.entries[b"tmp"]
         assert isinstance(tmp, Directory)
         self.top = tmp
-        self.directories = [Pair(top, self.real.root, directory=True)]
+        self.directories = [Pair(top, self.real.root)]
         self.files: list[Pair] = []
 
     def teardown(self) -> None:
@@ -177,7 +177,7 @@ class Trees(RuleBasedStateMachine):
             return
         assert isinstance(theirs, int)
         directory = stat.S_ISDIR(os.fstat(theirs).st_mode)
-        pair = Pair(fd, theirs, directory=directory)
+        pair = Pair(fd, theirs, readable=bool(rights & READ))
         kept = self.directories if directory else self.files
         kept.append(pair)
         if len(kept) > 6:
@@ -209,6 +209,7 @@ class Trees(RuleBasedStateMachine):
         self.same(
             self.bare.rmdir(start.ours, path),
             lambda: self.real.at(lambda fd, name: os.rmdir(name, dir_fd=fd), start.theirs, path),
+            {NOTEMPTY: (INVAL,)},  # of "..", which is no name to remove
         )
 
     @rule(at=handles, path=paths())
@@ -270,10 +271,18 @@ class Trees(RuleBasedStateMachine):
     def readlink(self, at: int, path: bytes) -> None:
         start = self.pick(at)
         code, target = self.bare.readlink(start.ours, path)
-        theirs = self.same(
-            code, lambda: self.real.at(lambda fd, name: os.readlink(name, dir_fd=fd), start.theirs, path)
-        )
-        assert theirs is None or theirs == target
+
+        def theirs() -> bytes:
+            fd = open_beneath(start.theirs, path, os.O_PATH | os.O_NOFOLLOW)
+            try:
+                if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                    raise OSError(errno.EINVAL, path)
+                return os.readlink(b"", dir_fd=fd)
+            finally:
+                os.close(fd)
+
+        found = self.same(code, theirs)
+        assert found is None or found == target
 
     @rule(at=handles, path=paths(), follow=st.booleans())
     def stat(self, at: int, path: bytes, follow: bool) -> None:
@@ -295,9 +304,8 @@ class Trees(RuleBasedStateMachine):
         if number < len(self.files):
             pair = self.files[number]
             code, found = self.bare.read(pair.ours, count, at)
-            if code == 8:  # not opened for reading
-                theirs = self.same(8, lambda: os.read(pair.theirs, 1))
-                assert theirs is None
+            if not pair.readable:
+                assert code == BADF
                 return
             assert (code, found) == (
                 0, os.read(pair.theirs, count) if at is None else os.pread(pair.theirs, count, at),
