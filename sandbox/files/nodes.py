@@ -259,7 +259,9 @@ class Link(Node):
     def __init__(self, volume: Volume, target: bytes, time: int | None = None) -> None:
         super().__init__(volume, time)
         self.target = target
-        if not volume.read_only:
+        if volume.read_only:
+            self.links = 1
+        else:
             volume.take(len(target))
 
     @property

@@ -133,11 +133,11 @@ def link(old_start: Directory, old_path: bytes, follow: bool, new_start: Directo
         raise GuestError(errno.EXIST)
     if new.slash:
         raise GuestError(errno.NOENT)
+    new.parent.volume.writable()
     if isinstance(node, Directory):
         raise GuestError(errno.PERM)
     if new.parent.volume is not node.volume:
         raise GuestError(errno.XDEV)
-    node.volume.writable()
     if node.links >= _LINKS_MAX:
         raise GuestError(errno.MLINK)
     new.parent.add(new.name, node)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.sandbox.conftest import Sandbox
 
 OK, BADF, BUSY, EXIST, ILSEQ, INVAL, ISDIR, LOOP, NAMETOOLONG, NOENT = 0, 8, 10, 20, 25, 28, 31, 32, 37, 44
-NOTDIR, NOTEMPTY, NOTSOCK, PERM, NOTCAPABLE = 54, 55, 57, 63, 76
+NOTDIR, NOTEMPTY, NOTSOCK, PERM, ROFS, NOTCAPABLE = 54, 55, 57, 63, 69, 76
 CREATE, DIRECTORY, EXCLUSIVE, TRUNCATE = 1, 2, 4, 8
 FOLLOW: Final = 1
 APPEND, NONBLOCK, SYNC = 1, 4, 16
@@ -134,6 +134,8 @@ class Scene:
 
     sandbox: "Sandbox"
     root: Path
+    read_only: bool = False
+    """Instead of a copy that is the guest's own."""
 
     def play(self, *steps: Step, image: bytes = b"") -> Calls:
         """Make the calls on an image that has these bytes from `ROOM` on, and the texts from 8192 on."""
@@ -159,7 +161,7 @@ class Scene:
                 FileSource(source.fileno()),
                 target.fileno(),
                 Limits(),
-                files=Files.private_copy(self.root),
+                files=Files.read_only(self.root) if self.read_only else Files.private_copy(self.root),
             )
             outcome = self.sandbox.runner.run(self.sandbox.program(puppet()), launch)
             output = os.pread(target.fileno(), 1 << 20, 0)

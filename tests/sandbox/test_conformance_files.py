@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.sandbox.scene import (
     CURRENT,
     DIRECTORY,
     END,
+    EXIST,
     FILE,
     FIRST,
     FOLLOW,
@@ -25,10 +27,12 @@ from tests.sandbox.scene import (
     MTIM,
     MTIM_NOW,
     NOENT,
+    NOTCAPABLE,
     NOTDIR,
     OK,
     READ,
     RESULT,
+    ROFS,
     ROOM,
     ROOT,
     SET,
@@ -39,9 +43,13 @@ from tests.sandbox.scene import (
     Text,
     filestat,
     link,
+    mkdir,
     opened,
+    rename,
     rights,
+    rmdir,
     stat,
+    symlink,
     unlink,
 )
 
@@ -312,3 +320,42 @@ def test_a_regular_file_is_always_ready(scene: Scene) -> None:
     events = [struct.unpack_from("<QHB5xQ", calls.memory, ROOM + 512 + 32 * index) for index in range(calls.u32(8))]
     assert sorted(events)[:2] == [(71, OK, 1, 10), (72, OK, 2, events[1][3])]
     assert sorted(events)[2][:3] == (73, BADF, 1)
+
+
+def test_a_read_only_tree_cannot_be_changed(scene: Scene) -> None:
+    times: Step = ("path_filestat_set_times", ROOT, 0, Text("file"), 0, 0, MTIM)
+    changes: list[tuple[Step, int]] = [
+        (opened("file", 0, READ | WRITE), ROFS),
+        (opened("file", TRUNCATE), ROFS),
+        (opened("new", CREATE), ROFS),
+        (opened("file", CREATE, READ), OK),
+        (mkdir("new"), ROFS),
+        (mkdir("dir"), EXIST),
+        (rmdir("dir"), ROFS),
+        (rmdir("full"), ROFS),
+        (unlink("file"), ROFS),
+        (rename("file", "new"), ROFS),
+        (link("file", "new"), ROFS),
+        (symlink("any", "new"), ROFS),
+        (times, ROFS),
+        (("fd_filestat_set_times", FIRST, 0, 0, MTIM), NOTCAPABLE),
+        (("fd_filestat_set_times", ROOT, 0, 0, MTIM), ROFS),
+    ]
+    replace(scene, read_only=True).answers(*changes)
+
+
+def test_what_a_read_only_tree_holds(scene: Scene) -> None:
+    calls = replace(scene, read_only=True).play(
+        opened("file", 0, FILE & ~WRITE),
+        ("fd_read", FIRST, ROOM, 1, RESULT),
+        stat("file", ROOM + 128),
+        stat("link", ROOM + 192),
+        stat("dir", ROOM + 256),
+        stat("dirlink/inner/file", ROOM + 320),
+        ("fd_filestat_set_size", FIRST, 0),
+        image=vectors((ROOM + 64, 16)),
+    )
+    assert calls.errnos == [OK] * 6 + [ROFS]
+    assert calls.memory[ROOM + 64 : ROOM + 74] == b"0123456789"
+    kinds = [filestat(calls, ROOM + at)[2:5] for at in (128, 192, 256, 320)]
+    assert kinds == [(IS_FILE, 1, 10), (IS_LINK, 1, 4), (IS_DIRECTORY, 1, 0), (IS_FILE, 1, 4)]
