@@ -2,12 +2,10 @@
 
 from typing import Final
 
-from insitu.sandbox import raw
+from insitu.sandbox import raw, refusals
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.limits import MAX_PROGRAM
 
-_LINE: Final = 300
-_LINES: Final = 8
 _CORE: Final = b"\0asm\x01\0\0\0"
 _COMPONENT: Final = b"\0asm\x0d\0\x01\0"
 
@@ -17,7 +15,7 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
     if len(data) > MAX_PROGRAM:
         raise ProgramError(f"{source}: {len(data)} bytes, and at most {MAX_PROGRAM} are allowed")
     if data.startswith(_COMPONENT):
-        raise ProgramError(f"{source}: a component (WASI 0.2); only core modules with WASI preview1 run here")
+        raise ProgramError(f"{source}: {refusals.COMPONENT}")
     if data.startswith(b"\0asm"):
         if not data.startswith(_CORE):
             raise ProgramError(f"{source}: wasm of an unknown version; version 1 runs here")
@@ -25,9 +23,12 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
     if data.lstrip()[:1] not in (b"(", b";"):
         raise ProgramError(f"{source}: neither wasm (it does not begin with \\0asm) nor its text format")
     try:
-        return raw.wat_to_wasm(data)
+        wasm = raw.wat_to_wasm(data)
     except ProgramError as why:
-        raise ProgramError(f"{source}: {_lines(why)}") from None
+        raise ProgramError(f"{source}: {refusals.in_a_line(str(why))}") from None
+    if wasm.startswith(_COMPONENT):
+        raise ProgramError(f"{source}: {refusals.COMPONENT}")
+    return wasm
 
 
 def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") -> raw.Module:
@@ -35,7 +36,7 @@ def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") ->
     try:
         return raw.compile_module(engine, wasm)
     except ProgramError as why:
-        raise ProgramError(f"{source}: {_lines(why)}") from None
+        raise ProgramError(f"{source}: {refusals.of_bytes(str(why))}") from None
 
 
 class Program:
@@ -49,21 +50,17 @@ class Program:
         signature = raw.export_signature(module, "_start")
         if signature != (0, 0):
             what = "no function _start" if signature is None else "a _start that takes arguments or gives results"
-            raise ProgramError(f"{source}: exports {what}: it is no command (a WASI program with a main)")
+            library = raw.export_signature(module, "_initialize") is not None
+            kind = "a reactor (a library)" if library else "no command"
+            raise ProgramError(
+                f"{source}: exports {what}: it is {kind}, and only commands run here (WASI programs with a main)"
+            )
         try:
             self.pre = raw.instantiate_pre(linker, module)
         except ProgramError as why:
-            raise ProgramError(
-                f"{source}: {_lines(why)}; programs get wasi_snapshot_preview1 and nothing else"
-            ) from None
+            raise ProgramError(f"{source}: {refusals.of_imports(str(why))}") from None
 
     def close(self) -> None:
         """Free it; nobody may run it any more. What instances of it map goes with the last of them."""
         raw.delete_pre(self.pre)
         raw.delete_module(self.module)
-
-
-def _lines(why: Exception) -> str:
-    """The engine's words on one line, and no more of them than people read: names in a program can be megabytes."""
-    lines = [line.strip()[:_LINE] for line in str(why).splitlines()[:_LINES]]
-    return ": ".join(line for line in lines if line and line != "Caused by:")
