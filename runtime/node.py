@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
+from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
 from insitu.runtime.loop import Loop, Timer
@@ -63,15 +64,21 @@ class Settings:
     """Launches after which a worker is replaced."""
     records: int = 1000
     """Latest records kept, in memory."""
+    user: str = ""
+    """User that workers run as, by name or number, when the node is started as root; empty: `nobody`."""
+    strict: bool = False
+    """Do not start where a measure of confinement is missing (`insitu node --check` shows them)."""
+    allow_uid: tuple[int, ...] = ()
+    """User ids, besides the node's own and root's, that may speak to the socket."""
 
 
 class Node:
     def __init__(self, settings: Settings) -> None:
-        """Raises ValueError for settings that contradict each other."""
+        """Raises ValueError for settings that contradict each other or name what is not there."""
         self._settings = settings
         self._loop = Loop()
         self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
-        self._force = Workforce(self._loop, self, settings.cache)
+        self._force = Workforce(self._loop, self, settings.cache, Confinement.of(settings.user, settings.strict))
         self._store = ProgramStore(settings.programs)
         self._generations: OrderedDict[str, int] = OrderedDict()
         """Of the programs that the spawner has loaded, the least recently used first."""
@@ -119,7 +126,7 @@ class Node:
     def _listen(self) -> None:
         path = self._settings.socket
         try:
-            listener = listen(path)
+            listener = listen(path, 0o666 if self._settings.allow_uid else 0o600)
         except NodeFailed as why:
             return self.spawner_fatal(str(why))
         self._listener = listener
@@ -141,7 +148,7 @@ class Node:
             self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
             return
         sock.setblocking(False)
-        if not is_friend(sock) or len(self._peers) >= MAX_PEERS:
+        if not is_friend(sock, self._settings.allow_uid) or len(self._peers) >= MAX_PEERS:
             sock.close()
             return
         peer = Peer(self._loop, sock, self)

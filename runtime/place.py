@@ -3,7 +3,7 @@
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,14 +38,14 @@ def claimed(path: str) -> Iterator[None]:
         place.unlink(missing_ok=True)
 
 
-def listen(path: str) -> socket.socket:
-    """Non-blocking. Raises `NodeFailed`."""
+def listen(path: str, mode: int = 0o600) -> socket.socket:
+    """Non-blocking. `mode`: who may connect; `is_friend` says who is answered. Raises `NodeFailed`."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     # Bound under another name first: when the socket is there, it is listening, and only we may use it.
     temporary = f"{path}.{os.getpid()}"
     try:
         listener.bind(temporary)
-        os.chmod(temporary, 0o600)
+        os.chmod(temporary, mode)
         listener.listen(1024)
         os.rename(temporary, path)
     except OSError as why:
@@ -55,7 +55,8 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
-def is_friend(sock: socket.socket) -> bool:
-    """Whether the peer runs as our own user, or as root."""
-    uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-    return uid in (os.geteuid(), 0)
+def is_friend(sock: socket.socket, allowed: Collection[int] = ()) -> bool:
+    """Whether the peer runs as our own user, as root, or as one of those `allowed`, by user id. Says nothing against a
+    socket that such a peer hands on to somebody else."""
+    uid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    return uid in (os.geteuid(), 0) or uid in allowed

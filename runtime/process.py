@@ -8,7 +8,7 @@ from typing import Final
 NODE_FD: Final = 3
 """The one descriptor that a spawner, worker or compiler has above the standard ones: its socket to the node."""
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_SET_NO_NEW_PRIVS = 1, 15, 38
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
@@ -22,11 +22,6 @@ def die_with_parent(parent: int) -> None:
 def set_name(name: str) -> None:
     """What `ps` and `top` show; at most 15 bytes."""
     _prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
-
-
-def no_new_privileges() -> None:
-    """Whatever is executed from here gains nothing."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def kill(pidfd: int) -> None:

@@ -14,7 +14,6 @@ generation is not above its own.
 
 import gc
 import os
-import resource
 import signal
 import socket
 import sys
@@ -24,6 +23,8 @@ from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
 from insitu.runtime.cache import CacheError, CompiledCache
+from insitu.runtime.confine.guard import Guard, NotConfined
+from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.worker import serve
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
@@ -31,13 +32,12 @@ from insitu.sandbox.errors import EngineError, ProgramError
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
-COMPILE_CPU_SECONDS: Final = 600
 SEE_OFF: Final = 2.0  # seconds
 
 
 class Spawner:
-    def __init__(self, node: socket.socket, cache: CompiledCache) -> None:
-        self._node, self._cache = node, cache
+    def __init__(self, node: socket.socket, cache: CompiledCache, guard: Guard) -> None:
+        self._node, self._cache, self._guard = node, cache, guard
         self._runner = Runner()
         self._programs: dict[str, Program] = {}
         self._generation = 0
@@ -103,12 +103,14 @@ class Spawner:
                 path.unlink(missing_ok=True)  # made on another kind of processor
                 return self._answer({"op": "missing", "digest": digest})
             self._generation += 1
+            self._guard.loaded()
         return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
 
     def _unload(self, message: wire.Message) -> None:
         program = self._programs.pop(message["digest"], None)
         if program is not None:
             program.close()
+            self._guard.loaded()
 
     def _fork(self, message: wire.Message, sock: int) -> None:
         gc.freeze()
@@ -150,7 +152,9 @@ class Spawner:
 
     def _be_worker(self, fd: int, warm: list[str]) -> NoReturn:
         try:
-            serve(self._be_child("insitu-worker", fd), self._runner, self._programs, warm)
+            sock = self._be_child("insitu-worker", fd)
+            self._guard.enter_worker(self._runner.start_threads)
+            serve(sock, self._runner, self._programs, warm)
             os._exit(0)
         except BaseException:  # noqa: BLE001 - nothing of the spawner's stack may run in its child
             sys.excepthook(*sys.exc_info())
@@ -160,8 +164,8 @@ class Spawner:
     def _be_compiler(self, fd: int, message: wire.Message) -> NoReturn:
         try:
             answer = self._be_child("insitu-compile", fd)
-            resource.setrlimit(resource.RLIMIT_CPU, (COMPILE_CPU_SECONDS, COMPILE_CPU_SECONDS))
             os.nice(5)  # launches come first
+            self._guard.enter_compiler(message["path"])
             wire.send_packet(answer, self._compiled(message))
             os._exit(0)
         except BaseException:  # noqa: BLE001 - as above
@@ -184,17 +188,19 @@ class Spawner:
 
 
 def main() -> None:
-    """`python -m insitu.runtime.spawner PARENT-PID CACHE-DIR`, with the packet socket to the node on descriptor 3."""
-    parent, directory = int(sys.argv[1]), sys.argv[2]
+    """`python -m insitu.runtime.spawner PARENT-PID CACHE-DIR CONFINEMENT`, with the packet socket to the node on
+    descriptor 3."""
+    parent, directory, confinement = int(sys.argv[1]), sys.argv[2], Confinement.from_word(sys.argv[3])
     process.die_with_parent(parent)
     process.set_name("insitu-spawner")
-    process.no_new_privileges()
     # Ctrl-C in a terminal reaches the whole group: the node ends us in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     node = socket.socket(fileno=process.NODE_FD)
     try:
-        spawner = Spawner(node, CompiledCache(directory))
-    except (CacheError, EngineError) as why:
+        guard = Guard(confinement.setup(directory))
+        spawner = Spawner(node, CompiledCache(directory), guard)
+        guard.enter_spawner_and_say(strict=confinement.strict)
+    except (CacheError, EngineError, NotConfined) as why:
         wire.send_packet(node, {"op": "fatal", "message": str(why)})
         sys.exit(1)
     spawner.serve()

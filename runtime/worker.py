@@ -1,12 +1,12 @@
 """A worker: the process that guests live in, one at a time.
 
-It is forked by the spawner with everything loaded, runs the programs in demand once on nothing (a fresh fork pays for
-every page it touches first: better now than in a launch), says that it is ready, and then takes launches from the node
-until the node closes the socket. It has no other descriptor than that socket and what a launch brings.
+It is forked by the spawner with everything loaded, is confined (`confine/`: from then on it opens and starts nothing),
+runs the programs in demand once on nothing (a fresh fork pays for every page it touches first: better now than in a
+launch), says that it is ready, and then takes launches from the node until the node closes the socket. It has no other
+descriptor than that socket and what a launch brings.
 """
 
 import gc
-import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 
 # A dry run may cost this much and no more: a program that does much with no input is not worth warming.
+_NOWHERE = 1  # the process's own stdout is /dev/null, and it can open nothing
 _DRY_RUN = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
 
 
@@ -60,10 +61,6 @@ def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequ
 
 
 def _warm_up(runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> None:
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        for digest in warm:
-            if digest in programs:
-                runner.run(programs[digest], Launch(["warm-up"], EmptySource(), nowhere, _DRY_RUN))
-    finally:
-        os.close(nowhere)
+    for digest in warm:
+        if digest in programs:
+            runner.run(programs[digest], Launch(["warm-up"], EmptySource(), _NOWHERE, _DRY_RUN))

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from insitu.runtime import process, wire
+from insitu.runtime.confine.settings import DEFAULT, Confinement
 from insitu.runtime.errors import ProtocolError
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.programs import ProgramInfo
@@ -59,8 +60,8 @@ class _Worker:
 
 
 class Workforce:
-    def __init__(self, loop: Loop, events: Events, cache: str) -> None:
-        self._loop, self._events, self._cache = loop, events, cache
+    def __init__(self, loop: Loop, events: Events, cache: str, confinement: Confinement = DEFAULT) -> None:
+        self._loop, self._events, self._cache, self._confinement = loop, events, cache, confinement
         self._workers: dict[int, _Worker] = {}
         self._spawner: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
@@ -73,7 +74,15 @@ class Workforce:
         with theirs:
             # The child's descriptor must be NODE_FD, whatever number `theirs` has here.
             self._spawner = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), self._cache],
+                [
+                    sys.executable,
+                    "-c",
+                    _BOOT,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    self._cache,
+                    self._confinement.word(),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -316,4 +325,6 @@ main()
 
 def _how(status: int) -> str:
     code = os.waitstatus_to_exitcode(status)
+    if code == -signal.SIGSYS:
+        return "was contained: killed by SIGSYS for a system call that no worker has a use for"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

@@ -65,10 +65,19 @@ class Alarm:
             self._end, self._cpu = end, cpu
             due = end if cpu is None else min(end, time.monotonic() + cpu.seconds)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._watch, name="insitu-alarm", daemon=True)
-                self._thread.start()
+                self._start()
             elif due < self._sleeps_until:
                 self._wake.set()
+
+    def start(self) -> None:
+        """Start its thread now, and not with the first guest: a confined process can start none later."""
+        with self._lock:
+            if self._thread is None:
+                self._start()
+
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._watch, name="insitu-alarm", daemon=True)
+        self._thread.start()
 
     def clear(self) -> None:
         """It has ended: whoever runs next is not to be interrupted on its account."""

@@ -88,6 +88,10 @@ class Runner:
         self.host = Host(self.engine)
         self._alarm = Alarm(self.engine)
 
+    def start_threads(self) -> None:
+        """The one that a launch needs, if it does not run yet: before the process can start none any more."""
+        self._alarm.start()
+
     def compile(self, wasm: bytes, source: str = "program") -> Program:
         """Raises `ProgramError`."""
         return self.link(compile_program(self.engine, wasm, source), program_digest(wasm), source)

@@ -29,6 +29,12 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.option("--user", metavar="USER", help="Whom workers run as, if started as root.  [default: nobody]")
+@click.option("--allow-uid", type=int, multiple=True, metavar="UID", help="Who else may ask it; repeatable.")
+@click.option("--strict", is_flag=True, help="Do not start where a measure of confinement is missing.")
+@click.option(
+    "--check", is_flag=True, help="Say which measures of confinement hold on this machine, and start nothing."
+)
 @click.pass_context
 def node(
     ctx: click.Context,
@@ -39,6 +45,10 @@ def node(
     workers: int | None,
     spares: int | None,
     queue: int | None,
+    user: str | None,
+    allow_uid: tuple[int, ...],
+    strict: bool,
+    check: bool,
 ) -> None:
     """The daemon of a storage node: takes launches at a Unix socket. Ends on SIGTERM and Ctrl-C.
 
@@ -49,6 +59,8 @@ def node(
     ctx.obj = path
     if ctx.invoked_subcommand is not None:
         return
+    if check:
+        return _check(user or "")
     from pathlib import Path
 
     from insitu.runtime.cache import user_cache
@@ -58,14 +70,29 @@ def node(
     for directory in programs:
         if not Path(directory).is_dir():
             raise click.UsageError(f"--programs {directory}: no such directory")
-    given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue}
+    given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue, "user": user}
     given = {key: value for key, value in given.items() if value is not None}
-    settings = Settings(socket=path, cache=cache or str(user_cache()), programs=programs, **given)
+    settings = Settings(
+        socket=path, cache=cache or str(user_cache()), programs=programs, strict=strict, allow_uid=allow_uid, **given
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         Node(settings).run()
-    except NodeFailed as why:
+    except (NodeFailed, ValueError) as why:
         raise click.ClickException(str(why)) from None
+
+
+def _check(user: str) -> None:
+    from insitu.runtime.confine import check, identity
+
+    try:
+        found = check.examine(identity.resolve(user))
+    except (OSError, ValueError) as why:
+        raise click.ClickException(str(why)) from None
+    for line in check.report(found):
+        click.echo(line)
+    if any(finding.state == "missing" for finding in found):
+        raise SystemExit(1)
 
 
 @node.command()
