@@ -133,7 +133,7 @@ class Recorder:
                 outcome=ran.outcome,
                 inexact=why_inexact(ran.outcome) or self._disturbed(ran),
                 quotas=ran.quotas,
-                inputs=self._inputs,
+                inputs=dict(sorted(self._inputs.items(), key=lambda item: item[0] != "stdin")),
                 outputs={f"out/{name}": _kind(fd) for name, fd in ran.outputs.items()},
                 files=self._files,
             )

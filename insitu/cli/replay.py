@@ -172,8 +172,7 @@ def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
         raise Ours("--files: the recorded run had none")
     missing = []
     if not bundle.program.kept and given.program is None:
-        size = format_size(bundle.program.size)
-        missing.append(f"the program {bundle.program.name} ({size}, {bundle.program.digest}) with --program PROGRAM")
+        missing.append(f"the program {bundle.program.name} ({bundle.program.digest}) with --program PROGRAM")
     if bundle.files is not None and not bundle.files.kept and given.files is None:
         missing.append(f"its {len(bundle.files.entries)} files with --files DIR")
     for channel, part in bundle.inputs.items():
@@ -224,7 +223,7 @@ def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart
         if digest != part.digest or longer:
             of = "" if part.whole else f"the first {part.size} bytes are "
             now = f"{status.st_size} bytes, " if status.st_size < part.size or longer else ""
-            given.told.append(f"{channel}: {of}{part.digest} recorded, {now}{digest} now")
+            given.told.append(f"input {channel}: {of}{part.digest} recorded, {now}{digest} now")
     return fd
 
 
@@ -275,14 +274,16 @@ def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome,
     lines += found
     if not found:
         verdict = "the same as far as it goes" if bundle.inexact else "the same"
-        lines += [f"{verdict}: {_in_short(outcome)}", *(f"although {line}" for line in engine)]
+        lines += [f"{verdict}: {_in_short(bundle, outcome)}", *(f"although {line}" for line in engine)]
     if left := compare.not_compared(bundle):
         lines.append(left)
     for line in lines:
         click.echo(printable(line), err=to_stderr)
 
 
-def _in_short(outcome: Outcome) -> str:
+def _in_short(bundle: Bundle, outcome: Outcome) -> str:
+    if bundle.inexact:
+        return outcome.sentence()
     words = [outcome.sentence(), f"{outcome.usage.fuel:,} fuel"]
     for name, figures in outcome.channels.items():
         count = figures.bytes_read + figures.bytes_written

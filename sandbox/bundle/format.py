@@ -21,6 +21,7 @@ FORMAT: Final = "insitu bundle"
 VERSION: Final = 1
 MAX_JSON: Final = 64 << 20
 _HINT: Final = 4096
+_SAID: Final = 300  # characters of what another says is wrong, which may have the wrong thing in it
 _WAYS: Final = re.compile(rf"stdin|stdout|stderr|(in|out)/({NAME.pattern})")
 
 Mode = Literal["root", "files"]
@@ -189,7 +190,7 @@ def _limits(raw: Fields) -> Limits:
     try:
         return Limits.from_wire(raw.rest())
     except LimitsError as why:
-        raise BundleError(f"{raw.where}: {why}") from None
+        raise BundleError(f"{raw.where}: {str(why)[:_SAID]}") from None
 
 
 def _quota(raw: Fields) -> Quota:
@@ -198,7 +199,7 @@ def _quota(raw: Fields) -> Quota:
     try:
         return Quota(**found)
     except LimitsError as why:
-        raise BundleError(f"{raw.where}: {why}") from None
+        raise BundleError(f"{raw.where}: {str(why)[:_SAID]}") from None
 
 
 def _channels(raw: Fields, *among: str) -> list[tuple[str, Fields]]:
