@@ -21,8 +21,8 @@ from tests.sandbox.guests import module, vectors
 from tests.sandbox.specification import FUNCTIONS
 
 (SUCCESS, BADF, BUSY, EXIST, FAULT, FBIG, ILSEQ, INVAL, ISDIR, LOOP, MFILE, MLINK, NAMETOOLONG, NOENT, NOSPC, NOTDIR,
- NOTEMPTY, NOTSOCK, OVERFLOW, PERM, ROFS, SPIPE, NOTCAPABLE) = (
-    0, 8, 10, 20, 21, 22, 25, 28, 31, 32, 33, 34, 37, 44, 51, 54, 55, 57, 61, 63, 69, 70, 76
+ NOTEMPTY, NOTSOCK, OVERFLOW, PERM, ROFS, SPIPE, XDEV, NOTCAPABLE) = (
+    0, 8, 10, 20, 21, 22, 25, 28, 31, 32, 33, 34, 37, 44, 51, 54, 55, 57, 61, 63, 69, 70, 75, 76
 )  # fmt: skip
 CREATE, DIRECTORY, EXCLUSIVE, TRUNCATE = 1, 2, 4, 8
 READ, WRITE = 1 << 1, 1 << 6
@@ -60,7 +60,7 @@ class Script:
     def __init__(self) -> None:
         self.memory: str | None = "2"
         self.more = ""
-        self._locals = "(local $n i32) (local $m i32)"
+        self.locals = "(local $n i32) (local $m i32)"
         self._body: list[str] = []
         self._steps = 0
         self._at = _STRINGS
@@ -101,7 +101,7 @@ class Script:
         """The 32-bit word at `address` is `value`."""
         self.check(f"(i32.eq {load(address)} (i32.const {_signed(value, 'i')}))")
 
-    def opens(self, path: bytes | str, *, start: Word = 3, flags: int = 0, rights: int = ALL & ~TREE, at: int = OUT,
+    def opens(self, path: bytes | str, *, start: Word = 3, flags: int = 0, rights: int = FILE, at: int = OUT,
               gives: int = SUCCESS, follow: int = 0) -> str:  # fmt: skip
         """path_open; its descriptor goes to `at`. Gives the wat that reads it from there."""
         self.do("path_open", start, follow, self.text(path), flags, rights, ALL, 0, at, gives=gives)
@@ -121,7 +121,7 @@ class Script:
         self.raw(f"(loop $ever {wat} (br $ever))")
 
     def wat(self) -> str:
-        return module(f"{self._locals} {' '.join(self._body)}", memory=self.memory, more=self.more)
+        return module(f"{self.locals} {' '.join(self._body)}", memory=self.memory, more=self.more)
 
 
 Writer = Callable[[Script], str | None]
