@@ -102,6 +102,8 @@ class MeteredSource:
                 more = source.read(ahead, wait)
                 count += more
                 ahead = rest(ahead, more) if self._fill and more else ()
+                if ahead:
+                    wait.check()
         except GuestError:
             if not count:
                 raise
@@ -141,6 +143,8 @@ class MeteredSink:
             while ahead:
                 count = sink.write(ahead, wait)
                 ahead = rest(ahead, count) if self._whole or left < wanted else ()
+                if ahead:
+                    wait.check()
         except GuestError:
             if sink.bytes == before:
                 raise

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from insitu.sandbox.channels.base import Sink, Views, Wait, head, rest
+from insitu.sandbox.channels.base import PIECE, Sink, Views, Wait, head, rest
 from insitu.sandbox.errno import GuestError, GuestStop, from_host
 from insitu.sandbox.outcome import ChannelStatistics, LimitHit
 
@@ -53,7 +53,7 @@ class FdSink:
             reached = budget.used + wanted
             self._all(head(views, left), wait)  # the reader gets all that was allowed
             raise budget.over(reached)
-        return self._some(views, wait)
+        return self._some(views if wanted <= PIECE else head(views, PIECE), wait)
 
     def _some(self, views: Views, wait: Wait) -> int:
         while True:
@@ -75,7 +75,8 @@ class FdSink:
 
     def _all(self, views: Views, wait: Wait) -> None:
         while views:
-            views = rest(views, self._some(views, wait))
+            views = rest(views, self._some(head(views, PIECE), wait))
+            wait.check()
 
     def ready(self) -> int | None:
         return self._fd
