@@ -80,6 +80,11 @@ class Script:
     def vectors(self, at: int, *pairs: tuple[int, int]) -> None:
         self.place(at, vectors(*pairs))
 
+    def store(self, at: int, *words: int) -> None:
+        """While it runs: 32-bit words, one behind the other."""
+        for place, word in enumerate(words):
+            self.raw(f"(i32.store (i32.const {at + 4 * place}) (i32.const {_signed(word, 'i')}))")
+
     def raw(self, wat: str) -> None:
         self._body.append(wat)
 
@@ -180,9 +185,13 @@ class Attacks:
         self, ends: str = "exit 0", **limits: float | None
     ) -> Callable[[Callable[[Script], str | None]], None]:
         def keep(write: Callable[[Script], str | None]) -> None:
-            self.all.append(Attack(write.__name__, write, ends, Limits(**limits)))  # type: ignore[arg-type]
+            self.all.append(Attack(write.__name__, write, ends, self.limits(**limits)))
 
         return keep
+
+    @staticmethod
+    def limits(**limits: float | None) -> Limits:
+        return Limits(**limits)  # type: ignore[arg-type]
 
 
 def descriptors() -> int:
