@@ -152,6 +152,7 @@ class Attack:
             with pytest.raises(ProgramError, match=re.escape(words)) as why:
                 sandbox.program(wat)
             assert len(str(why.value)) < 2000
+            assert str(why.value).isprintable()
             sandbox.still_serves()
             return
         before = descriptors()
@@ -168,7 +169,9 @@ class Attack:
             assert outcome.exit_code == int(words), sentence
         else:
             assert outcome.end == how, sentence
-            assert words in (outcome.trap or ""), sentence
+            assert words in sentence.splitlines()[0], sentence
+            assert all(line.isprintable() for line in (outcome.trap or "").splitlines())
+            assert len(outcome.trap or "") < 20_000
         if how == "limit" and words == "wall":
             assert outcome.usage.wall_us < 2e6 * self.limits.wall + 1e6
         assert descriptors() == before
