@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -101,6 +102,7 @@ def refused(done: "subprocess.CompletedProcess[bytes]") -> str:
         (CURIOUS * 2, ["--quota", "stdin.bytes=4"], OURS, r"limit stdin bytes: 4 B allowed"),
         (CURIOUS, ["--frozen=12345"], 0, r"exit code 0"),
         (CURIOUS, ["--env", "A=b", "--memory", "1MiB", "--table", "7"], 0, r"exit code 0"),
+        (CURIOUS + "(call $recurse)", [], OURS, r"trap: call stack exhausted"),
         ("(drop (memory.grow (i32.const 1000))) (call $middle)", ["--memory", "1MiB"], OURS, r"trap"),
     ],
 )  # fmt: skip
@@ -108,6 +110,7 @@ def test_it_comes_to_the_same(
     insitu: Insitu, tmp_path: Path, body: str, options: list[str], code: int, told: str
 ) -> None:
     inner = "(func $innermost (drop (i32.div_u (i32.const 1) (i32.const 0)))) (func $middle (call $innermost))"
+    inner += "(func $recurse (call $recurse) (call $recurse))"
     program = guest(tmp_path / "guest.wat", body, more=inner)
     done = insitu("run", "--record", "b", *options, program, "one", "two", input=b"0123456789abcdef")
     assert done.returncode == code, done
@@ -380,6 +383,14 @@ def test_another_engine_is_told_first_as_the_likely_reason(insitu: Insitu, recor
     assert lines(done)[2].startswith("fuel: 1 recorded, ")
 
 
+def test_who_was_stopped_by_the_clock_only_now_is_told_of_wall(insitu: Insitu, tmp_path: Path, recorded: Path) -> None:
+    loop = guest(tmp_path / "loop.wat", "(loop $l (br $l))")
+    done = insitu("replay", "--wall", "200ms", "--program", loop, recorded)
+    assert done.returncode == 1
+    assert "it was stopped by the clock now: give it more time with --wall" in lines(done)
+    assert any(line.startswith("end: exit code 0 recorded, limit wall: 200 ms allowed, ") for line in lines(done))
+
+
 # What it writes, and where.
 
 
@@ -466,6 +477,22 @@ def test_a_place_that_cannot_be_a_bundle_is_refused_before_anything_runs(
     before = sorted(tmp_path.rglob("*"))
     assert place in refused(insitu("run", "--record", place, "cat", input=b"x"))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("most", [1, 150])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(insitu: Insitu, tmp_path: Path, most: int) -> None:
+    """With 1 byte to a file not even the input can be kept, with 150 its program cannot."""
+    program = guest(tmp_path / "guest.wat", CURIOUS)
+    (tmp_path / "in").write_bytes(b"0123456789")
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    command = ["run", "--record", "b", "-i", "in", program]
+    done = insitu(*command, stdout=subprocess.DEVNULL, preexec_fn=bounded)
+    assert done.returncode == OURS
+    assert done.stderr.endswith(b"b: File too large\n"), done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["guest.wat", "in"]
 
 
 def test_ctrl_c_leaves_no_half_of_a_bundle(insitu: Insitu, tmp_path: Path, environment: Mapping[str, str]) -> None:
