@@ -69,7 +69,7 @@ class Sink(Protocol):
         """Written so far."""
 
     def write(self, views: Views, wait: Wait) -> int:
-        """Take at least part of `views`. Raises `GuestError`, `GuestStop`, `Deadline`."""
+        """Take all of `views`, less only where it breaks midway. Raises `GuestError`, `GuestStop`, `Deadline`."""
 
     def ready(self) -> int | None: ...
 
