@@ -296,6 +296,13 @@ def test_a_tree_of_files(insitu: Insitu, tmp_path: Path, mode: str) -> None:
     assert any(line.startswith("stdout: sha256:") for line in lines(done))
 
 
+def test_a_bundle_within_its_own_files_is_refused(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    line = refused(insitu("run", "--record", "tree/inner/b", "--files", "tree", "cat", input=b"x"))
+    assert "tree/inner/b: is in tree, whose files are recorded; record elsewhere" in line
+    assert list((tmp_path / "tree" / "inner").iterdir()) == []
+
+
 def test_files_beyond_the_size_are_asked_for(insitu: Insitu, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(bytes(2000))
@@ -328,6 +335,7 @@ def test_a_changed_input_is_told(insitu: Insitu, tmp_path: Path, recorded: Path)
 
 def test_a_changed_argument_is_told(insitu: Insitu, recorded: Path) -> None:
     same(insitu("replay", recorded, "one"))
+    same(insitu("replay", recorded, "--wall", "20s", "--", "one"))
     done = insitu("replay", recorded, "two")
     assert done.returncode == 1
     assert lines(done)[0] == "arguments: ['one'] recorded, ['two'] now"
@@ -407,6 +415,12 @@ def test_the_replayed_output_goes_nowhere_unless_asked(insitu: Insitu, tmp_path:
     done = insitu("replay", "-o", "-", "b")
     assert done.stdout == written_then
     assert done.stderr.startswith(b"the same: exit code 5")
+
+
+def test_a_finding_that_cannot_be_written_is_no_difference(insitu: Insitu, recorded: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = insitu("replay", recorded, stdout=full)
+    assert (done.returncode, done.stderr) == (OURS, b"insitu: cannot write the finding: No space left on device\n")
 
 
 def test_stderr_on_request(insitu: Insitu, tmp_path: Path) -> None:
