@@ -212,7 +212,7 @@ class Runner:
         if failure is not None and limit is None:
             if failure.code == raw.OUT_OF_FUEL:
                 limit = LimitHit("fuel", limits.fuel or _NO_FUEL_LIMIT, usage.fuel)
-            elif minimum := _MINIMUM_TOO_LARGE.search(failure.text):
+            elif minimum := _MINIMUM_TOO_LARGE.match(failure.text):
                 figures = (limits.memory, PAGE) if minimum[1] == "memory" else (limits.table, 1)
                 limit = LimitHit(minimum[1], figures[0], int(minimum[2]) * figures[1])
         if limit is not None:

@@ -79,7 +79,7 @@ def of_imports(words: str) -> str:
         return f"imports {module}.{name}, of a WASI before preview1, and only {_PREVIEW1} is here: build it anew"
     if module.startswith("wasi:"):
         return f"imports {module} ({name}), of WASI 0.2, and only {_PREVIEW1} is here: build it for wasm32-wasip1"
-    return f"imports {module}.{name}, which nobody provides: programs get {_PREVIEW1} and nothing else"
+    return f"unknown import {module}.{name}: programs get {_PREVIEW1} and nothing else"
 
 
 def in_a_line(words: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import click
 
+from insitu.cli import printable
+from insitu.cli.types import Size
 from insitu.runtime.client import SOCKET_VARIABLE, NodeClient, default_socket
 from insitu.runtime.errors import NodeError
 from insitu.runtime.record import Record
@@ -29,6 +31,8 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.option("--keep-failed", metavar="DIR", help="Keep failed launches there, for `insitu replay`.  [default: none]")
+@click.option("--keep-failed-size", type=Size(), metavar="SIZE", help="What they take; the oldest go.  [default: 1GiB]")
 @click.option("--user", metavar="USER", help="Whom workers run as, if started as root.  [default: nobody]")
 @click.option("--allow-uid", type=int, multiple=True, metavar="UID", help="Who else may ask it; repeatable.")
 @click.option("--strict", is_flag=True, help="Do not start where a measure of confinement is missing.")
@@ -45,6 +49,8 @@ def node(
     workers: int | None,
     spares: int | None,
     queue: int | None,
+    keep_failed: str | None,
+    keep_failed_size: int | None,
     user: str | None,
     allow_uid: tuple[int, ...],
     strict: bool,
@@ -71,6 +77,7 @@ def node(
         if not Path(directory).is_dir():
             raise click.UsageError(f"--programs {directory}: no such directory")
     given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue, "user": user}
+    given |= {"keep_failed": keep_failed, "keep_failed_size": keep_failed_size}
     given = {key: value for key, value in given.items() if value is not None}
     settings = Settings(
         socket=path, cache=cache or str(user_cache()), programs=programs, strict=strict, allow_uid=allow_uid, **given
@@ -120,9 +127,9 @@ def runs(path: str, socket_: str | None, limit: int, as_json: bool, id_: str | N
             when = time.strftime("%H:%M:%S", time.localtime(record.started))
             usage = record.outcome.usage
             click.echo(
-                f"{record.id[:12]}  {when}  {record.program:12}  {_shown(record.outcome.sentence()):24}  "
+                f"{record.id[:12]}  {when}  {record.program:12}  {printable(record.outcome.sentence()):24}  "
                 f"cpu {format_duration(usage.cpu_us / 1e6)}, in {format_size(usage.bytes_in)}, "
-                f"out {format_size(usage.bytes_out)}  {_shown(record.object)}"
+                f"out {format_size(usage.bytes_out)}  {printable(record.object)}"
             )
     if not records:
         click.echo("no runs yet", err=True)
@@ -137,16 +144,13 @@ def _plain(record: Record) -> dict[str, Any]:
 def _show(record: Record) -> None:
     plain = _plain(record)
     outcome = plain.pop("outcome")
+    if not record.bundle:
+        del plain["bundle"]
     usage = outcome.pop("usage")
     for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
-        click.echo(f"{name:12} {_shown(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
+        click.echo(f"{name:12} {printable(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
     for name in ("trap", "stderr"):
         if outcome[name]:
             click.echo(f"{name}:")
             for line in outcome[name].rstrip().split("\n"):
-                click.echo(_shown(line))
-
-
-def _shown(text: str) -> str:
-    """On one line, and no order to the terminal: names and words come from tenants and their programs."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+                click.echo(printable(line))

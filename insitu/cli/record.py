@@ -97,6 +97,8 @@ class Recorder:
 
     def files(self, mode: Mode, path: Path) -> None:
         """The files that the guest is given."""
+        if Path(os.path.realpath(path)) in Path(os.path.realpath(self._place)).parents:
+            raise BundleError(f"{self._place}: is in {path}, whose files are recorded; record elsewhere")
         self._tree, self._look = path, looked(path)
         kept = total(self._look) <= self._files_most
 
@@ -133,7 +135,7 @@ class Recorder:
                 outcome=ran.outcome,
                 inexact=why_inexact(ran.outcome) or self._disturbed(ran),
                 quotas=ran.quotas,
-                inputs=self._inputs,
+                inputs=dict(sorted(self._inputs.items(), key=lambda item: item[0] != "stdin")),
                 outputs={f"out/{name}": _kind(fd) for name, fd in ran.outputs.items()},
                 files=self._files,
             )

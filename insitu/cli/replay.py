@@ -63,7 +63,7 @@ class _Name(click.ParamType[tuple[str, str]]):
         return name, path
 
 
-@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.command(cls=Command)
 @click.option("-i", "--input", "input_", metavar="FILE", help="Its stdin, where the bundle has not got it.")
 @click.option("--in", "inputs", type=_Name(), multiple=True, metavar="NAME=FILE", help="The same for a named input.")
 @click.option("--program", metavar="PROGRAM", help="The program, where the bundle has not got it.")
@@ -95,8 +95,8 @@ def replay(
 
     What a node kept of a failed launch is compared by how it ended: that run was not frozen.
 
-    What is given beside BUNDLE takes the place of what is in it, ARGS that of its arguments; each that is not what was
-    recorded is told as a difference.
+    What is given beside BUNDLE takes the place of what is in it, ARGS (behind a --, if they look like options) that of
+    its arguments; each that is not what was recorded is told as a difference.
     """
     end_on_signals()
     given = _Given(program, files, {f"in/{name}": path for name, path in inputs}, args)
@@ -172,8 +172,7 @@ def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
         raise Ours("--files: the recorded run had none")
     missing = []
     if not bundle.program.kept and given.program is None:
-        size = format_size(bundle.program.size)
-        missing.append(f"the program {bundle.program.name} ({size}, {bundle.program.digest}) with --program PROGRAM")
+        missing.append(f"the program {bundle.program.name} ({bundle.program.digest}) with --program PROGRAM")
     if bundle.files is not None and not bundle.files.kept and given.files is None:
         missing.append(f"its {len(bundle.files.entries)} files with --files DIR")
     for channel, part in bundle.inputs.items():
@@ -224,7 +223,7 @@ def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart
         if digest != part.digest or longer:
             of = "" if part.whole else f"the first {part.size} bytes are "
             now = f"{status.st_size} bytes, " if status.st_size < part.size or longer else ""
-            given.told.append(f"{channel}: {of}{part.digest} recorded, {now}{digest} now")
+            given.told.append(f"input {channel}: {of}{part.digest} recorded, {now}{digest} now")
     return fd
 
 
@@ -275,14 +274,21 @@ def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome,
     lines += found
     if not found:
         verdict = "the same as far as it goes" if bundle.inexact else "the same"
-        lines += [f"{verdict}: {_in_short(outcome)}", *(f"although {line}" for line in engine)]
+        lines += [f"{verdict}: {_in_short(bundle, outcome)}", *(f"although {line}" for line in engine)]
     if left := compare.not_compared(bundle):
         lines.append(left)
-    for line in lines:
-        click.echo(printable(line), err=to_stderr)
+    try:
+        for line in lines:
+            click.echo(printable(line), err=to_stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as why:  # whose exit code would read as a difference
+        raise Ours(f"cannot write the finding: {why.strerror}") from None
 
 
-def _in_short(outcome: Outcome) -> str:
+def _in_short(bundle: Bundle, outcome: Outcome) -> str:
+    if bundle.inexact:
+        return outcome.sentence()
     words = [outcome.sentence(), f"{outcome.usage.fuel:,} fuel"]
     for name, figures in outcome.channels.items():
         count = figures.bytes_read + figures.bytes_written

@@ -44,7 +44,7 @@ def outcomes(bundle: Bundle, now: Outcome) -> list[str]:
     found = [*_ends(was, now, exact=not bundle.inexact)]
     stopped = why_inexact(was) != ""
     if not stopped and was.stderr != now.stderr:
-        found += _texts("stderr", was.stderr.decode("utf-8", "replace"), now.stderr.decode("utf-8", "replace"))
+        found += _texts("stderr", *(text.decode("utf-8", "backslashreplace") for text in (was.stderr, now.stderr)))
     if bundle.inexact:
         return found
     for name in ("fuel", "memory_peak", "bytes_in", "bytes_out", "bytes_err"):
@@ -58,7 +58,7 @@ def not_compared(bundle: Bundle) -> str:
     """In words, what `outcomes` leaves out; empty when that is nothing but time."""
     if not bundle.inexact:
         return ""
-    left = "fuel, memory and bytes" + (" and stderr" if why_inexact(bundle.outcome) else "")
+    left = "fuel, memory, bytes and stderr" if why_inexact(bundle.outcome) else "fuel, memory and bytes"
     return f"{left} are not compared: {bundle.inexact}"
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from insitu.sandbox.bundle.fields import U64, Fields, parse, shown
 from insitu.sandbox.bundle.results import outcome_from, outcome_to
-from insitu.sandbox.bundle.tree import Entry, check, entry_from
+from insitu.sandbox.bundle.tree import MAX_BYTES, Entry, check, entry_from
 from insitu.sandbox.channels.meter import Quota
 from insitu.sandbox.channels.named import NAME
 from insitu.sandbox.clocks import Frozen
@@ -21,6 +21,7 @@ FORMAT: Final = "insitu bundle"
 VERSION: Final = 1
 MAX_JSON: Final = 64 << 20
 _HINT: Final = 4096
+_SAID: Final = 300  # characters of what another says is wrong, which may have the wrong thing in it
 _WAYS: Final = re.compile(rf"stdin|stdout|stderr|(in|out)/({NAME.pattern})")
 
 Mode = Literal["root", "files"]
@@ -189,7 +190,7 @@ def _limits(raw: Fields) -> Limits:
     try:
         return Limits.from_wire(raw.rest())
     except LimitsError as why:
-        raise BundleError(f"{raw.where}: {why}") from None
+        raise BundleError(f"{raw.where}: {str(why)[:_SAID]}") from None
 
 
 def _quota(raw: Fields) -> Quota:
@@ -198,7 +199,7 @@ def _quota(raw: Fields) -> Quota:
     try:
         return Quota(**found)
     except LimitsError as why:
-        raise BundleError(f"{raw.where}: {why}") from None
+        raise BundleError(f"{raw.where}: {str(why)[:_SAID]}") from None
 
 
 def _channels(raw: Fields, *among: str) -> list[tuple[str, Fields]]:
@@ -242,4 +243,7 @@ def _files(raw: Fields) -> FilesPart:
     found = FilesPart(mode, raw.flag("kept"), tuple(entry_from(inner) for inner in raw.objects("entries")))
     raw.end()
     check(found.entries, raw.where)
+    size = sum(entry.size or 0 for entry in found.entries)
+    if found.kept and size > MAX_BYTES:
+        raise BundleError(f"{raw.where}: {size} bytes in all, and at most {MAX_BYTES} are kept")
     return found

@@ -3,12 +3,15 @@
 import select
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from insitu.sandbox.outcome import ChannelStatistics
 
 Views = Sequence[memoryview]
 """Parts of the guest's memory, none of them empty."""
+
+PIECE: Final = 64 << 20
+"""Bytes that one system call may be given: a call of the guest's may name gigabytes, and its time may end meanwhile."""
 
 
 class Deadline(Exception):
@@ -66,7 +69,7 @@ class Sink(Protocol):
         """Written so far."""
 
     def write(self, views: Views, wait: Wait) -> int:
-        """Take at least part of `views`. Raises `GuestError`, `GuestStop`, `Deadline`."""
+        """Take all of `views`, less only where it breaks midway. Raises `GuestError`, `GuestStop`, `Deadline`."""
 
     def ready(self) -> int | None: ...
 

@@ -21,8 +21,8 @@ from tests.sandbox.guests import module, vectors
 from tests.sandbox.specification import FUNCTIONS
 
 (SUCCESS, BADF, BUSY, EXIST, FAULT, FBIG, ILSEQ, INVAL, ISDIR, LOOP, MFILE, MLINK, NAMETOOLONG, NOENT, NOSPC, NOTDIR,
- NOTEMPTY, NOTSOCK, OVERFLOW, PERM, ROFS, SPIPE, NOTCAPABLE) = (
-    0, 8, 10, 20, 21, 22, 25, 28, 31, 32, 33, 34, 37, 44, 51, 54, 55, 57, 61, 63, 69, 70, 76
+ NOTEMPTY, NOTSOCK, OVERFLOW, PERM, ROFS, SPIPE, XDEV, NOTCAPABLE) = (
+    0, 8, 10, 20, 21, 22, 25, 28, 31, 32, 33, 34, 37, 44, 51, 54, 55, 57, 61, 63, 69, 70, 75, 76
 )  # fmt: skip
 CREATE, DIRECTORY, EXCLUSIVE, TRUNCATE = 1, 2, 4, 8
 READ, WRITE = 1 << 1, 1 << 6
@@ -60,7 +60,7 @@ class Script:
     def __init__(self) -> None:
         self.memory: str | None = "2"
         self.more = ""
-        self._locals = "(local $n i32) (local $m i32)"
+        self.locals = "(local $n i32) (local $m i32)"
         self._body: list[str] = []
         self._steps = 0
         self._at = _STRINGS
@@ -79,6 +79,11 @@ class Script:
 
     def vectors(self, at: int, *pairs: tuple[int, int]) -> None:
         self.place(at, vectors(*pairs))
+
+    def store(self, at: int, *words: int) -> None:
+        """While it runs: 32-bit words, one behind the other."""
+        for place, word in enumerate(words):
+            self.raw(f"(i32.store (i32.const {at + 4 * place}) (i32.const {_signed(word, 'i')}))")
 
     def raw(self, wat: str) -> None:
         self._body.append(wat)
@@ -101,7 +106,7 @@ class Script:
         """The 32-bit word at `address` is `value`."""
         self.check(f"(i32.eq {load(address)} (i32.const {_signed(value, 'i')}))")
 
-    def opens(self, path: bytes | str, *, start: Word = 3, flags: int = 0, rights: int = ALL & ~TREE, at: int = OUT,
+    def opens(self, path: bytes | str, *, start: Word = 3, flags: int = 0, rights: int = FILE, at: int = OUT,
               gives: int = SUCCESS, follow: int = 0) -> str:  # fmt: skip
         """path_open; its descriptor goes to `at`. Gives the wat that reads it from there."""
         self.do("path_open", start, follow, self.text(path), flags, rights, ALL, 0, at, gives=gives)
@@ -121,7 +126,7 @@ class Script:
         self.raw(f"(loop $ever {wat} (br $ever))")
 
     def wat(self) -> str:
-        return module(f"{self._locals} {' '.join(self._body)}", memory=self.memory, more=self.more)
+        return module(f"{self.locals} {' '.join(self._body)}", memory=self.memory, more=self.more)
 
 
 Writer = Callable[[Script], str | None]
@@ -147,6 +152,7 @@ class Attack:
             with pytest.raises(ProgramError, match=re.escape(words)) as why:
                 sandbox.program(wat)
             assert len(str(why.value)) < 2000
+            assert str(why.value).isprintable()
             sandbox.still_serves()
             return
         before = descriptors()
@@ -163,7 +169,9 @@ class Attack:
             assert outcome.exit_code == int(words), sentence
         else:
             assert outcome.end == how, sentence
-            assert words in (outcome.trap or ""), sentence
+            assert words in sentence.splitlines()[0], sentence
+            assert all(line.isprintable() for line in (outcome.trap or "").splitlines())
+            assert len(outcome.trap or "") < 20_000
         if how == "limit" and words == "wall":
             assert outcome.usage.wall_us < 2e6 * self.limits.wall + 1e6
         assert descriptors() == before
@@ -180,9 +188,13 @@ class Attacks:
         self, ends: str = "exit 0", **limits: float | None
     ) -> Callable[[Callable[[Script], str | None]], None]:
         def keep(write: Callable[[Script], str | None]) -> None:
-            self.all.append(Attack(write.__name__, write, ends, Limits(**limits)))  # type: ignore[arg-type]
+            self.all.append(Attack(write.__name__, write, ends, self.limits(**limits)))
 
         return keep
+
+    @staticmethod
+    def limits(**limits: float | None) -> Limits:
+        return Limits(**limits)  # type: ignore[arg-type]
 
 
 def descriptors() -> int:
