@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
-from insitu.runtime.cache import CacheError, CompiledCache
+from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.confine.guard import Guard, NotConfined
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.worker import serve
@@ -199,6 +199,8 @@ def main() -> None:
     try:
         guard = Guard(confinement.setup(directory))
         spawner = Spawner(node, CompiledCache(directory), guard)
+        for canonical_nans in (False, True):
+            engine_key(canonical_nans)  # looks into Python's packages, which may be out of reach from here on
         guard.enter_spawner_and_say(strict=confinement.strict)
     except (CacheError, EngineError, NotConfined) as why:
         wire.send_packet(node, {"op": "fatal", "message": str(why)})

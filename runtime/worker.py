@@ -20,8 +20,8 @@ from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 
-# A dry run may cost this much and no more: a program that does much with no input is not worth warming.
 _NOWHERE = 1  # the process's own stdout is /dev/null, and it can open nothing
+# A dry run may cost this much and no more: a program that does much with no input is not worth warming.
 _DRY_RUN = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
 
 
