@@ -18,9 +18,9 @@ from insitu.runtime.confine import (
 from insitu.runtime.confine.bpf import KILL, Rule
 from insitu.runtime.confine.measure import Measure, Role
 
-_NO_NEW = Measure(
-    "no_new_privs", "gaining rights by executing", privileges.take_no_new, privileges.prove_no_new
-)  # fmt: skip
+_NO_NEW = Measure("no_new_privs", "gaining rights by executing", privileges.take_no_new, privileges.prove_no_new)
+_STILL_NO_NEW = Measure("no_new_privs", "gaining rights by executing", lambda _: None, privileges.prove_no_new)
+"""Children have their parent's."""
 _UNDUMPABLE = Measure(
     "undumpable", "being looked into by processes of the same user", privileges.take_undumpable,
     privileges.prove_undumpable,
@@ -42,7 +42,7 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         Measure("root", "seeing what paths there are", root.take, root.prove),
         Measure("identity", "what the node's user may do", identity.take, identity.prove),
         Measure("capabilities", "root's rights", capabilities.take_all, capabilities.prove_none),
-        _NO_NEW,
+        _STILL_NO_NEW,
         Measure("landlock", "every path", landlock.take_in_worker, landlock.prove_closed),
         _UNDUMPABLE,
         Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
@@ -51,7 +51,7 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
         Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
         Measure("capabilities", "root's rights", capabilities.take_in_compiler, capabilities.prove_in_compiler),
-        _NO_NEW,
+        _STILL_NO_NEW,
         Measure(
             "landlock", "all paths but the program and the cache", landlock.take_in_compiler, landlock.prove_closed
         ),
