@@ -3,7 +3,7 @@
 It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
-    load    {digest, name}          → loaded {digest, generation} | missing {digest} | rejected {digest, message}
+    load    {digest, name}          → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {path, digest, name} + socket     the child answers on that socket: {} | {rejected: …} | {failed: …}
@@ -40,6 +40,8 @@ class Spawner:
         self._node, self._cache = node, cache
         self._runner = Runner()
         self._programs: dict[str, Program] = {}
+        self._sizes: dict[str, int] = {}
+        """Of the machine code of each, in bytes."""
         self._generation = 0
         self._pid = os.getpid()
 
@@ -97,13 +99,15 @@ class Spawner:
             try:
                 module = raw.load_module(self._runner.engine, os.fsencode(path))
                 self._programs[digest] = self._runner.link(module, digest, message["name"])
+                self._sizes[digest] = path.stat().st_size
             except ProgramError as why:
                 return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
             except EngineError:
                 path.unlink(missing_ok=True)  # made on another kind of processor
                 return self._answer({"op": "missing", "digest": digest})
             self._generation += 1
-        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
+        size = self._sizes[digest]
+        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
 
     def _unload(self, message: wire.Message) -> None:
         program = self._programs.pop(message["digest"], None)

@@ -2,7 +2,8 @@
 
 It is forked by the spawner with everything loaded, runs the programs in demand once on nothing (a fresh fork pays for
 every page it touches first: better now than in a launch), says that it is ready, and then takes launches from the node
-until the node closes the socket. It has no other descriptor than that socket and what a launch brings.
+until the node closes the socket or says that one was the last. It has no other descriptor than that socket and what a
+launch brings.
 """
 
 import gc
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from insitu.runtime import wire
-from insitu.sandbox.channels import EmptySource, make_pollable, source_from_fd
+from insitu.sandbox.channels import EmptySource, StderrSink, make_pollable, source_from_fd
 from insitu.sandbox.errors import SandboxError
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
@@ -25,7 +26,7 @@ _DRY_RUN = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
 
 
 def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> None:
-    """Until the node closes the socket."""
+    """Until the node closes the socket, or a launch was to be the last."""
     gc.disable()  # the spawner froze what it had; a launch makes no cycles worth the copies of shared pages
     _warm_up(runner, programs, warm)
     wire.send_packet(sock, {"ready": True})
@@ -38,6 +39,8 @@ def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], 
             wire.close_all(fds)
         answer["cpu_ns"] = time.process_time_ns()
         wire.send_packet(sock, answer)
+        if message["last"]:  # isolation `process`: whatever this launch has left here, nobody else meets it
+            return
 
 
 def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
@@ -51,6 +54,7 @@ def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequ
             stdout,
             Limits(**message["limits"]),
             env=message["env"],
+            stderr=StderrSink(message["stderr"]),
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
         outcome = runner.run(program, launch)
