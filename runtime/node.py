@@ -36,6 +36,7 @@ from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
 from insitu.runtime.task import Task, parse
 from insitu.runtime.tenants import Tenants
+from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
@@ -44,6 +45,7 @@ log = logging.getLogger("insitu.node")
 GRACE: Final = 1.0  # seconds past its wall time before a guest that its own process did not stop is killed
 FORK_RETRY: Final = 0.2
 MAX_PEERS: Final = 1024
+UNDISTURBED: Final = 0.005  # seconds: how long launches that run put off forks of spares
 CALM: Final = 5.0  # seconds: how often spares that nobody needed become fewer
 
 
@@ -72,6 +74,9 @@ class Node:
         self._retry: Timer | None = None
         self._refill: Timer | None = None
         self._calm: Timer | None = None
+        self._spares: Timer | None = None
+        self._undisturbed = False
+        """Launches have been left undisturbed by forks for long enough."""
         self._no_fork = ""
         """Why the latest fork failed, if it did."""
         self._keeper: Keeper | None = None
@@ -240,8 +245,7 @@ class Node:
             for _ in range(plan.fork):
                 # A launch that waits warms its worker by itself: a dry run first would only delay it.
                 self._fork(())
-            for _ in range(plan.spares):
-                self._fork(self._pool.warm())
+            self._fork_spares(plan.spares)
         self._look_again(now)
 
     def _is_loaded(self, task: Task) -> bool:
@@ -263,6 +267,22 @@ class Node:
             self._refill = self._loop.after(wait, self._refilled)
         if self._calm is None and self._pool.spares > self._settings.spares_min:
             self._calm = self._loop.after(CALM, self._calmed)
+
+    def _fork_spares(self, count: int) -> None:
+        """Now, unless a launch runs, which they would disturb: then a little later."""
+        if self._running and not self._undisturbed:
+            if count and self._spares is None:
+                self._spares = self._loop.after(UNDISTURBED, self._no_longer)
+        else:
+            for _ in range(count):
+                self._fork(self._pool.warm())
+
+    def _no_longer(self) -> None:
+        self._spares, self._undisturbed = None, True
+        try:
+            self._dispatch()
+        finally:
+            self._undisturbed = False
 
     def _refilled(self) -> None:
         self._refill = None
@@ -288,14 +308,15 @@ class Node:
                 if not self._pool.done(worker, clean=True):
                     self._force.dismiss(worker)
                 return
-        message = {
-            "digest": task.info.digest,
-            "argv": [task.info.name, *task.args],
-            "env": task.env,
-            "limits": task.limits.to_wire(),
-            "stderr": self._waiting.limits(task).stderr // 2,
-            "last": task.isolation == "process",
-        }
+        message = launch_message(
+            task.info.digest,
+            task.info.name,
+            task.args,
+            task.env,
+            task.limits,
+            stderr=self._waiting.limits(task).stderr // 2,
+            last=task.isolation == "process",
+        )
         try:
             self._force.send(worker, message, task.fds)
         except OSError:
