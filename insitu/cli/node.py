@@ -124,6 +124,8 @@ def _plain(record: Record) -> dict[str, Any]:
 def _show(record: Record) -> None:
     plain = _plain(record)
     outcome = plain.pop("outcome")
+    if not record.bundle:
+        del plain["bundle"]
     usage = outcome.pop("usage")
     for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
         click.echo(f"{name:12} {printable(str(value) if not isinstance(value, tuple) else ' '.join(value))}")

@@ -87,7 +87,7 @@ class Wiring:
         return channel
 
     def _sink(self, name: str, sink: Sink) -> Sink:
-        channel = MeteredSink(sink, self._meter(name), whole=self._clocks.frozen)
+        channel = MeteredSink(sink, self._meter(name))
         self._channels[name] = channel
         return channel
 

@@ -94,6 +94,9 @@ def test_a_launch_that_failed_is_kept_and_replays(start_node: StartNode, program
     assert found.frozen is None
     assert "not frozen" in found.inexact
     assert (place / "inputs" / "stdin").read_bytes() == data
+    command = [sys.executable, "-m", "insitu", "node", "--socket", node.path, "runs", record.id]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert f"bundle       {place}\n" in told
     done = replayed(place)
     assert done.returncode == 0, done
     assert done.stdout.startswith("the same as far as it goes: exit code 5\n")
