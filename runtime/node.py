@@ -362,7 +362,7 @@ class Node:
         elif held is not None:
             what = held.sentence()
         else:
-            what = f"no worker {self._no_fork or 'became free'}"
+            what = f"no worker became free{f' (the latest {self._no_fork})' if self._no_fork else ''}"
         self._refuse(task, Busy(f"{what} after {self._settings.queue_seconds:g} s", retry_after=5.0))
 
     # Programs.
