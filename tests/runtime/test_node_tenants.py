@@ -328,19 +328,21 @@ def many_launches(node: NodeProcess, count: int) -> None:
     assert not failures
 
 
-@pytest.mark.timeout(300)
+MANY = int(os.environ.get("INSITU_MANY_LAUNCHES", "1000"))
+
+
+@pytest.mark.timeout(120 + MANY)
 @ISOLATIONS
 def test_after_many_launches_everything_is_where_it_began(
     start_node: StartNode, short_path: Path, isolation: str
 ) -> None:
     """`INSITU_MANY_LAUNCHES` for more than a thousand."""
-    count = int(os.environ.get("INSITU_MANY_LAUNCHES", "1000"))
     node = start_node("--workers", "4", "--isolation", isolation, *settings(short_path, "records = 100\n"))
     many_launches(node, 400)  # whatever grows to its size has grown
     before = Sizes.at_rest(node)
-    many_launches(node, count)
+    many_launches(node, MANY)
     after = Sizes.at_rest(node)
-    print(isolation, count, before, after)
+    print(isolation, MANY, before, after)
     assert after.descriptors == before.descriptors
     assert abs(after.processes - before.processes) <= 4  # workers that a tenant keeps
     assert after.rss - before.rss < 4 * MIB
