@@ -48,7 +48,9 @@ def wait_until_quiet(path: str, process: "subprocess.Popen[bytes] | None" = None
             if process is not None and process.poll() is not None:
                 raise RuntimeError(f"the node ended with status {process.returncode}") from None
         else:
-            if about["idle"] and not (about["running"] or about["queued"] or about["forking"]):
+            if about["idle"] >= max(1, about["spares"]) and not (
+                about["running"] or about["queued"] or about["forking"]
+            ):
                 return
         if time.monotonic() > deadline:
             raise RuntimeError(f"the node at {path} does not come to rest")

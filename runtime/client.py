@@ -41,6 +41,8 @@ class LaunchRequest:
     object: str = ""
     limits: Limits = field(default_factory=Limits)
     env: Mapping[str, str] = field(default_factory=dict)
+    isolation: str = ""
+    """"process" for a worker of its own, whatever the node gives otherwise; "shared" for no less than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class Launch(_Connection):
             "limits": request.limits.to_wire(),
             "env": dict(request.env),
         }
+        if request.isolation:
+            message["isolation"] = request.isolation
         try:
             wire.send(self._sock, message, (stdin, stdout))
         except ValueError as why:

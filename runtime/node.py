@@ -16,83 +16,59 @@ import os
 import signal
 import socket
 import time
-from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
+from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
-from insitu.runtime.keep import BYTES_MOST, FailedLaunch, Keeper, failed, input_to_keep
+from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
+from insitu.runtime.loaded import Loaded
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
 from insitu.runtime.pool import Need, Pool
 from insitu.runtime.programs import ProgramInfo, ProgramStore
 from insitu.runtime.record import Record
+from insitu.runtime.settings import Settings
 from insitu.runtime.task import Task, parse
+from insitu.runtime.tenants import Tenants
+from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
 log = logging.getLogger("insitu.node")
 
 GRACE: Final = 1.0  # seconds past its wall time before a guest that its own process did not stop is killed
-QUEUE_SECONDS: Final = 30.0
 FORK_RETRY: Final = 0.2
 MAX_PEERS: Final = 1024
-LOADED: Final = 128  # programs that the spawner keeps loaded
-HOT: Final = 4  # programs that a spare worker is warmed with
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a node is set up. See `insitu node --help`."""
-
-    socket: str
-    cache: str
-    name: str = field(default_factory=lambda: os.uname().nodename)
-    programs: tuple[str, ...] = ()
-    workers: int = field(default_factory=lambda: max(8, 4 * (os.cpu_count() or 1)))
-    """Workers alive at once, and so launches that run at once."""
-    spares: int = 2
-    """Of them, kept ready for whoever comes."""
-    queue: int = 256
-    """Launches that may wait for a worker; one more is refused as busy."""
-    launches: int = 1000
-    """Launches after which a worker is replaced."""
-    records: int = 1000
-    """Latest records kept, in memory."""
-    keep_failed: str = ""
-    """Directory for bundles of failed launches; none are kept when it is empty."""
-    keep_failed_size: int = BYTES_MOST
-    """Bytes that they may take all together."""
-    user: str = ""
-    """User that workers run as, by name or number, when the node is started as root; empty: `nobody`."""
-    strict: bool = False
-    """Do not start where a measure of confinement is missing (`insitu node --check` shows them)."""
-    allow_uid: tuple[int, ...] = ()
-    """User ids, besides the node's own and root's, that may speak to the socket."""
+UNDISTURBED: Final = 0.005  # seconds: how long launches that run put off forks of spares
+CALM: Final = 5.0  # seconds: how often spares that nobody needed become fewer
 
 
 class Node:
     def __init__(self, settings: Settings) -> None:
-        """Raises ValueError for settings that contradict each other or name what is not there."""
+        """Raises ValueError for users who are not there."""
         self._settings = settings
         self._loop = Loop()
-        self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
+        workers = settings.workers
+        self._pool = Pool(
+            min(settings.spares_min, workers), min(settings.spares_max, workers), workers, settings.launches
+        )
         self._force = Workforce(self._loop, self, settings.cache, Confinement.of(settings.user, settings.strict))
+        self._friends = identity.ids(settings.allow_uid)
         self._store = ProgramStore(settings.programs)
-        self._generations: OrderedDict[str, int] = OrderedDict()
-        """Of the programs that the spawner has loaded, the least recently used first."""
+        self._loaded = Loaded(settings.loaded_bytes)
         self._loading: dict[str, ProgramInfo] = {}
         self._compiled: set[str] = set()
         """Of those being loaded: compiled on the way."""
         self._rejected: dict[str, str] = {}
-        self._hot: OrderedDict[str, None] = OrderedDict()
-        self._queue: list[Task] = []
+        self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
         self._peers: set[Peer] = set()
@@ -100,6 +76,13 @@ class Node:
         self._next_worker = 0
         self._listener: socket.socket | None = None
         self._retry: Timer | None = None
+        self._refill: Timer | None = None
+        self._calm: Timer | None = None
+        self._spares: Timer | None = None
+        self._undisturbed = False
+        """Launches have been left undisturbed by forks for long enough."""
+        self._no_fork = ""
+        """Why the latest fork failed, if it did."""
         self._keeper: Keeper | None = None
         self._fatal: str | None = None
         self._booted = time.time()
@@ -138,7 +121,7 @@ class Node:
     def _listen(self) -> None:
         path = self._settings.socket
         try:
-            listener = listen(path, 0o666 if self._settings.allow_uid else 0o600)
+            listener = listen(path, 0o666 if self._friends else 0o600)
         except NodeFailed as why:
             return self.spawner_fatal(str(why))
         self._listener = listener
@@ -160,7 +143,7 @@ class Node:
             self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
             return
         sock.setblocking(False)
-        if not is_friend(sock, self._settings.allow_uid) or len(self._peers) >= MAX_PEERS:
+        if not is_friend(sock, self._friends) or len(self._peers) >= MAX_PEERS:
             sock.close()
             return
         peer = Peer(self._loop, sock, self)
@@ -198,8 +181,7 @@ class Node:
         if task is None:
             return
         if task.worker is None:
-            self._queue.remove(task)
-            self._drop(task)
+            self._leaves(task)
             if task.accepted:
                 self._record(task, Outcome("cancelled"), 0)
         elif task.killed is None:
@@ -215,9 +197,12 @@ class Node:
             "booted": self._booted,
             "served": self._history.served,
             "running": len(self._running),
-            "queued": len(self._queue),
+            "queued": len(self._waiting),
             "idle": self._pool.count("idle"),
             "forking": self._pool.count("forking"),
+            "spares": self._pool.spares,
+            "loaded": len(self._loaded),
+            "loaded_bytes": self._loaded.bytes,
         }
 
     def _launch(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
@@ -226,69 +211,123 @@ class Node:
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
         task = parse(peer, message, fds, self._store, started, begun)
-        digest = task.info.digest
-        if digest in self._rejected:
-            raise ProgramRejected(self._rejected[digest])
-        if len(self._queue) >= self._settings.queue:
-            raise Busy(f"{len(self._queue)} launches wait already", retry_after=1.0)
-        self._queue.append(task)
+        task.isolation = self._settings.isolation_of(message.get("isolation"))
+        if task.info.digest in self._rejected:
+            raise ProgramRejected(self._rejected[task.info.digest])
+        self._admit(task)
+        self._waiting.joined(task, time.monotonic())
         self._by_peer[peer] = task
         self._dispatch()
-        if task.worker is None and task in self._queue:
-            task.timer = self._loop.after(QUEUE_SECONDS, lambda: self._waited_too_long(task))
+        if task in self._waiting:
+            task.timer = self._loop.after(self._settings.queue_seconds, lambda: self._waited_too_long(task))
         return True
+
+    def _admit(self, task: Task) -> None:
+        """Whether it may wait for a worker. Raises `Busy`, and `BadRequest` for what can never be."""
+        refusal = self._waiting.refused(task.tenant, task.memory, time.monotonic())
+        if refusal is not None and refusal.retry_after is None:
+            raise BadRequest(refusal.sentence())
+        if refusal is not None:
+            raise Busy(refusal.sentence(), refusal.retry_after or 0.0)
+        if len(self._waiting) >= self._settings.queue:
+            reached = len(self._waiting)
+            raise Busy(f"the node: limit queue: {self._settings.queue} allowed, {reached} reached", retry_after=1.0)
 
     # From the queue to a worker.
 
     def _dispatch(self) -> None:
         """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
-        waiting: list[Need] = []
-        for task in list(self._queue):
-            generation = self._generations.get(task.info.digest)
-            if generation is None:
-                self._load(task.info)
-                continue
-            need = Need(task.tenant, generation)
-            worker = self._pool.take(need)
-            if worker is None or not self._hand_over(task, worker):
-                waiting.append(need)
-        plan = self._pool.plan(waiting)
+        now = time.monotonic()
+        # More than there are workers to be cannot be served now.
+        tasks = list(islice(self._waiting.turns(now, self._is_loaded), self._settings.workers))
+        plan = self._pool.assign([self._need(task) for task in tasks])
         for id_ in plan.retire:
-            self._pool.ended(id_)
             self._force.dismiss(id_)
+        for place, worker in plan.take:
+            self._hand_over(tasks[place], worker)
         if self._retry is None:
             for _ in range(plan.fork):
-                self._fork(warm=not waiting)
+                # A launch that waits warms its worker by itself: a dry run first would only delay it.
+                self._fork(())
+            self._fork_spares(plan.spares)
+        self._look_again(now)
 
-    def _fork(self, *, warm: bool) -> None:
+    def _is_loaded(self, task: Task) -> bool:
+        """If not, it will be."""
+        if self._loaded.generation(task.info.digest) is not None:
+            return True
+        self._load(task.info)
+        return False
+
+    def _need(self, task: Task) -> Need:
+        digest = task.info.digest
+        generation = self._loaded.generation(digest)
+        assert generation is not None
+        return Need(task.tenant, generation, digest, alone=task.isolation == "process")
+
+    def _look_again(self, now: float) -> None:
+        """When time alone makes a difference."""
+        if self._refill is None and (wait := self._waiting.refilled_in(now)) is not None:
+            self._refill = self._loop.after(wait, self._refilled)
+        if self._calm is None and self._pool.spares > self._settings.spares_min:
+            self._calm = self._loop.after(CALM, self._calmed)
+
+    def _fork_spares(self, count: int) -> None:
+        """Now, unless a launch runs, which they would disturb: then a little later."""
+        if self._running and not self._undisturbed:
+            if count and self._spares is None:
+                self._spares = self._loop.after(UNDISTURBED, self._no_longer)
+        else:
+            for _ in range(count):
+                self._fork(self._pool.warm())
+
+    def _no_longer(self) -> None:
+        self._spares, self._undisturbed = None, True
+        try:
+            self._dispatch()
+        finally:
+            self._undisturbed = False
+
+    def _refilled(self) -> None:
+        self._refill = None
+        self._dispatch()
+
+    def _calmed(self) -> None:
+        self._calm = None
+        self._pool.calm()
+        self._dispatch()
+
+    def _fork(self, warm: Sequence[str]) -> None:
         self._next_worker += 1
-        self._pool.forking(self._next_worker)
-        # A launch that waits warms its worker by itself: a dry run first would only delay it.
-        self._force.fork(self._next_worker, list(self._hot)[-HOT:] if warm else [])
+        self._pool.forking(self._next_worker, warm)
+        self._force.fork(self._next_worker, warm)
 
-    def _hand_over(self, task: Task, worker: int) -> bool:
+    def _hand_over(self, task: Task, worker: int) -> None:
         if not task.accepted:
             # Before the worker has it: on a busy machine the worker would run first, and whoever waits for this word
             # would get it only with the result (measured: a fifth of a warm launch).
             task.accepted = True
             task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
-            if task not in self._queue:  # the peer had hung up, and `gone` has seen to it
+            if task not in self._waiting:  # the peer had hung up, and `gone` has seen to it
                 if not self._pool.done(worker, clean=True):
                     self._force.dismiss(worker)
-                return True
-        message = {
-            "digest": task.info.digest,
-            "argv": [task.info.name, *task.args],
-            "env": task.env,
-            "limits": task.limits.to_wire(),
-        }
+                return
+        message = launch_message(
+            task.info.digest,
+            task.info.name,
+            task.args,
+            task.env,
+            task.limits,
+            stderr=self._waiting.limits(task).stderr // 2,
+            last=task.isolation == "process",
+        )
         try:
             self._force.send(worker, message, task.fds)
         except OSError:
             # It died while idle. `worker_gone` is on its way; the launch has not begun and waits for another.
             self._force.kill(worker)  # and if it did not die: it is of no use
-            return False
-        self._queue.remove(task)
+            return
+        self._waiting.started(task)
         if task.timer is not None:
             task.timer.cancel()
         task.worker, task.pid = worker, self._force.pid(worker)
@@ -297,33 +336,38 @@ class Node:
             task.input = input_to_keep(task.fds[0])
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
-        self._generations.move_to_end(task.info.digest)
-        self._hot[task.info.digest] = None
-        self._hot.move_to_end(task.info.digest)
-        if len(self._hot) > 4 * HOT:
-            self._hot.popitem(last=False)
-        return True
+        self._loaded.used(task.info.digest)
 
     def _drop(self, task: Task) -> None:
         wire.close_all(task.fds)
         task.fds = []
 
-    def _refuse(self, task: Task, why: NodeError) -> None:
-        """A launch that waited gets no worker."""
-        self._queue.remove(task)
+    def _leaves(self, task: Task) -> None:
+        """It waits no longer, and was not started."""
+        self._waiting.left(task)
         if task.timer is not None:
             task.timer.cancel()
         self._drop(task)
+
+    def _refuse(self, task: Task, why: NodeError) -> None:
+        """A launch that waited gets no worker."""
+        self._leaves(task)
         if task.accepted:  # its worker died before it began, and no other was to be had
             return self._record(task, Outcome("lost", note=str(why)), 0)
         del self._by_peer[task.peer]
         return task.peer.refuse(why)
 
     def _waited_too_long(self, task: Task) -> None:
-        if task.worker is None and task in self._queue:
-            compiling = task.info.digest in self._loading
-            what = f"program {task.info.name} is still being compiled" if compiling else "no worker became free"
-            self._refuse(task, Busy(f"{what} after {QUEUE_SECONDS:.0f} s", retry_after=5.0))
+        if task not in self._waiting:
+            return
+        held = self._waiting.held_by(task, time.monotonic())
+        if task.info.digest in self._loading:
+            what = f"program {task.info.name} is still being compiled"
+        elif held is not None:
+            what = held.sentence()
+        else:
+            what = f"no worker became free{f' (the latest {self._no_fork})' if self._no_fork else ''}"
+        self._refuse(task, Busy(f"{what} after {self._settings.queue_seconds:g} s", retry_after=5.0))
 
     # Programs.
 
@@ -332,23 +376,14 @@ class Node:
             self._loading[info.digest] = info
             self._force.load(info)
 
-    def program_loaded(self, digest: str, generation: int) -> None:
+    def program_loaded(self, digest: str, generation: int, size: int) -> None:
         self._loading.pop(digest, None)
         self._compiled.discard(digest)
-        self._generations[digest] = generation
-        self._unload_coldest()
+        self._loaded.add(digest, generation, size)
+        for gone in self._loaded.make_room({task.info.digest for task in self._waiting}):
+            self._force.unload(gone)
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
-
-    def _unload_coldest(self) -> None:
-        """A loaded program costs memory, and a descriptor in the spawner and in each worker forked after it."""
-        waited_for = {task.info.digest for task in self._queue}
-        for digest in list(self._generations):
-            if len(self._generations) <= LOADED:
-                break
-            if digest not in waited_for:
-                del self._generations[digest]
-                self._force.unload(digest)
 
     def program_missing(self, digest: str) -> None:
         if (info := self._loading.get(digest)) is None:
@@ -369,7 +404,7 @@ class Node:
         self._compiled.discard(digest)
         log.error("program %s: %s", info.name, failure)
         del self._loading[digest]
-        for task in [t for t in self._queue if t.info.digest == digest]:
+        for task in [t for t in self._waiting if t.info.digest == digest]:
             self._refuse(task, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after=5.0))
         return None
 
@@ -379,7 +414,7 @@ class Node:
         if len(self._rejected) > 1000:
             self._rejected.clear()
         self._rejected[digest] = message
-        for task in [t for t in self._queue if t.info.digest == digest]:
+        for task in [t for t in self._waiting if t.info.digest == digest]:
             self._refuse(task, ProgramRejected(message))
 
     # Workers.
@@ -391,7 +426,7 @@ class Node:
         self._dispatch()
 
     def spawner_lost(self) -> None:
-        self._generations.clear()
+        self._loaded.clear()
         self._loading.clear()
         self._compiled.clear()
         # Those that were idle are being killed: none may be given a launch that it would take along.
@@ -406,6 +441,7 @@ class Node:
         self._pool.forked(id_, generation)
 
     def worker_ready(self, id_: int) -> None:
+        self._no_fork = ""
         self._pool.ready(id_)
         self._dispatch()
 
@@ -418,6 +454,7 @@ class Node:
         begun = message["begun"]
         if not self._pool.done(id_, clean=clean):
             self._force.dismiss(id_)
+        self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
         self._record(task, outcome, (begun - task.begun) // 1000 if begun else 0)
         self._dispatch()
 
@@ -428,10 +465,12 @@ class Node:
             if task.killed is None:
                 log.error("worker %d of launch %s %s", task.pid, task.id, how)
             outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, 0))
+            self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
             self._record(task, outcome, 0)
         elif self._retry is None:
             # Dead before it had anything to do: were it forked again at once, it might be for ever.
             log.warning("an idle worker %s", how)
+            self._no_fork = how
             self._retry = self._loop.after(FORK_RETRY, self._retry_forks)
         self._dispatch()
 
@@ -469,6 +508,7 @@ class Node:
             started=task.started,
             launch_us=max(0, launch_us),
             outcome=outcome,
+            isolation=task.isolation,
         )
         self._history.add(record)
         if self._by_peer.pop(task.peer, None) is not None:

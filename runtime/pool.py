@@ -2,17 +2,22 @@
 
 A worker's life:
 
-    forking ──ready──▶ idle ──take──▶ busy ──done──▶ idle …
-       └───────────────┴── ended: by retirement, replacement after a failure, or death ──┘
+    forking ──ready──▶ idle ──taken──▶ busy ──done──▶ idle …       isolation `shared`, the same tenant's from then on
+       │                │                └─done─────▶ ended         isolation `process`, a failure, the last of many
+       └────────────────┴─ ended: by retirement, or death
 
-Isolation `shared`: an idle worker that has served nobody yet is a *spare* and may go to any tenant; from its first
-launch on it is that tenant's until it ends. A worker can run the programs that its spawner had loaded when it was
-forked: those whose generation is not above its own.
+An idle worker that has served nobody yet is a *spare* and may go to any tenant. A worker can run the programs that its
+spawner had loaded when it was forked: those whose generation is not above its own.
+
+Who waits is asked for in the order in which they should be served, and that is kept even when the pool is full: an
+earlier one that only a new worker can serve has the place of an idle worker that a later one could have used.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
+
+from insitu.runtime.demand import Demand
 
 State = Literal["forking", "idle", "busy"]
 
@@ -24,7 +29,10 @@ class Member:
     id: int
     state: State = "forking"
     generation: int = 0
+    warm: tuple[str, ...] = ()
     tenant: str | None = None
+    alone: bool = False
+    """It serves one launch."""
     launches: int = 0
     used: int = 0
     """When it was last used, in launches of the whole pool."""
@@ -32,46 +40,61 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A launch that waits for a worker."""
+    """A launch that waits for a worker. `alone`: one that has served nobody, and will serve nobody else."""
 
     tenant: str
     generation: int
+    program: str = ""
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now so that the launches that wait, and the next one, find a worker."""
+    """What to do now."""
 
+    take: list[tuple[int, int]] = field(default_factory=list)
+    """Launches, by their place in what was asked, each with the worker that is now busy with it."""
     fork: int = 0
+    """Workers for launches that wait."""
+    spares: int = 0
+    """Workers for launches to come."""
     retire: list[int] = field(default_factory=list)
+    """Idle workers to be ended, out of the pool from now on."""
 
 
 class Pool:
-    """`spares`: workers kept ready for whoever comes. `most`: workers alive at once. `launches`: one worker's life."""
+    """`spares_min`, `spares_max`: workers kept ready for whoever comes. `most`: workers alive at once. `launches`: what
+    one serves in its life."""
 
-    def __init__(self, spares: int, most: int, launches: int) -> None:
-        if not 0 <= spares <= most or most < 1 or launches < 1:
+    def __init__(self, spares_min: int, spares_max: int, most: int, launches: int) -> None:
+        if not 0 <= spares_min <= spares_max <= most or most < 1 or launches < 1:
             raise ValueError(
-                f"spares {spares}, workers {most}, launches {launches}: 0 ≤ spares ≤ workers, all else ≥ 1"
+                f"spares {spares_min} to {spares_max}, workers {most}, launches {launches}: "
+                "0 ≤ spares_min ≤ spares_max ≤ workers, all else ≥ 1"
             )
-        self._spares: Final = spares
         self._most: Final = most
         self._launches: Final = launches
         self._clock = 0
         self._members: dict[int, Member] = {}
+        self._demand = Demand(spares_min, spares_max)
         self.generation = 0
         """The newest that the spawner has loaded."""
 
     def __len__(self) -> int:
         return len(self._members)
 
+    @property
+    def spares(self) -> int:
+        """How many there should be now."""
+        return self._demand.spares
+
     def count(self, state: State) -> int:
         return sum(m.state == state for m in self._members.values())
 
     # Events.
 
-    def forking(self, id_: int) -> None:
-        self._members[id_] = Member(id_, generation=self.generation)
+    def forking(self, id_: int, warm: Sequence[str] = ()) -> None:
+        self._members[id_] = Member(id_, generation=self.generation, warm=tuple(warm))
 
     def forked(self, id_: int, generation: int) -> None:
         if id_ in self._members:
@@ -84,7 +107,7 @@ class Pool:
         """A launch ended. Whether the worker goes on; if not it is out of the pool, and the caller ends it."""
         member = self._members[id_]
         member.state = "idle"
-        if clean and member.launches < self._launches:
+        if clean and not member.alone and member.launches < self._launches:
             return True
         del self._members[id_]
         return False
@@ -101,36 +124,79 @@ class Pool:
             del self._members[id_]
         return lost
 
+    def calm(self) -> None:
+        """A while has passed."""
+        self._demand.calm()
+
     # Decisions.
 
-    def take(self, need: Need) -> int | None:
-        """The worker for a launch, now busy with it: the tenant's own, most recently used first, else a spare."""
-        able = [m for m in self._members.values() if m.state == "idle" and m.generation >= need.generation]
-        own = [m for m in able if m.tenant == need.tenant]
-        spare = [m for m in able if m.tenant is None]
-        if not own and not spare:
-            return None
-        member = max(own, key=lambda m: m.used) if own else min(spare, key=lambda m: m.generation)
-        self._clock += 1
-        member.state, member.tenant, member.used = "busy", need.tenant, self._clock
-        member.launches += 1
-        return member.id
+    def assign(self, waiting: Sequence[Need]) -> Plan:
+        """For all launches that may be started, the first first."""
+        plan = Plan()
+        coming = sorted((m.generation for m in self._members.values() if m.state == "forking"), reverse=True)
+        room, forks = self._most - len(self._members), 0
+        for place, need in enumerate(waiting):
+            member = self._able(need)
+            if member is not None:
+                self._take(member, need)
+                plan.take.append((place, member.id))
+            elif coming and coming[0] >= need.generation:
+                coming.pop(0)  # one that is being forked will do
+            elif room > 0:
+                room, forks = room - 1, forks + 1
+                if not any(m.state == "idle" and m.tenant is None for m in self._members.values()):
+                    self._demand.short()  # where spares only miss its program, there is no lack of them
+            elif (idle := self._least_useful()) is not None:
+                self._retire(idle, plan)
+                forks += 1
+            else:
+                break  # nobody is idle: nor is there one for those behind
+        spares = self._surplus(plan, len(coming))
+        room = self._most - len(self._members) - forks
+        # Those that miss the newest program are replaced: theirs is the place, should there be no other.
+        missing = max(0, min(room, self._demand.spares - spares - len(coming)))
+        return Plan(plan.take, forks, missing, plan.retire)
 
-    def plan(self, waiting: Iterable[Need]) -> Plan:
-        """For the launches that `take` could not serve."""
-        demand = sum(1 for _ in waiting)
-        fresh = [m for m in self._members.values() if m.tenant is None and m.generation >= self.generation]
-        stale = [m for m in self._members.values() if m.tenant is None and m.state == "idle" and m not in fresh]
-        # Spares that miss the newest program make way once newer ones stand ready.
-        retire = [m.id for m in stale] if sum(m.state == "idle" for m in fresh) >= self._spares else []
-        wanted = demand + self._spares - len(fresh)
-        room = self._most - len(self._members) + len(retire)
-        if demand > room + len(fresh):
-            # Full: spares that miss the newest program give their place (never used, they sort first), then the idle
-            # workers of tenants who do not wait, the longest unused first.
-            idle = sorted((m for m in self._members.values() if m.state == "idle"), key=lambda m: m.used)
-            more = [m.id for m in idle if m.id not in retire and m not in fresh]
-            more = more[: demand - room - len(fresh)]
-            retire += more
-            room += len(more)
-        return Plan(max(0, min(wanted, room)), retire)
+    def warm(self) -> tuple[str, ...]:
+        """What the next spare is to be warmed with."""
+        return self._demand.warm(m.warm for m in self._members.values() if m.tenant is None)
+
+    def _able(self, need: Need) -> Member | None:
+        """The tenant's own, most recently used first, else a spare: if possible warm."""
+        best: Member | None = None
+        rank: tuple[bool, bool, int] = (False, False, 0)
+        for m in self._members.values():
+            if m.state != "idle" or m.generation < need.generation:
+                continue
+            if m.tenant is not None and (need.alone or m.tenant != need.tenant):
+                continue
+            mine = (m.tenant is not None, need.program in m.warm, m.used if m.tenant is not None else -m.generation)
+            if best is None or mine > rank:
+                best, rank = m, mine
+        return best
+
+    def _take(self, member: Member, need: Need) -> None:
+        self._clock += 1
+        member.state, member.tenant, member.used, member.alone = "busy", need.tenant, self._clock, need.alone
+        member.launches += 1
+        self._demand.asked(need.program)
+
+    def _least_useful(self) -> Member | None:
+        """An idle one to be sacrificed: a spare that misses the newest program, else the longest unused of a tenant."""
+        idle = [m for m in self._members.values() if m.state == "idle"]
+        return min(idle, key=lambda m: (m.used, m.generation), default=None)
+
+    def _surplus(self, plan: Plan, coming: int) -> int:
+        """Retire spares that are too many or out of date; how many good ones are idle."""
+        spares = [m for m in self._members.values() if m.state == "idle" and m.tenant is None]
+        fresh = [m for m in spares if m.generation >= self.generation]
+        self._demand.idle(len(fresh))
+        if len(fresh) >= self._demand.spares:
+            stale = [m for m in spares if m.generation < self.generation]
+            for member in stale + fresh[: len(fresh) - self._demand.spares]:
+                self._retire(member, plan)
+        return min(len(fresh), self._demand.spares)
+
+    def _retire(self, member: Member, plan: Plan) -> None:
+        del self._members[member.id]
+        plan.retire.append(member.id)

@@ -33,6 +33,9 @@ class Record:
     bundle: str = ""
     """Where the node has kept it for `insitu replay`, which may be some time after its end; empty when it has not."""
 
+    isolation: str = "process"
+    """`process`: its worker served nothing else. `shared`: other launches of the same tenant too."""
+
     def to_wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__} | {"outcome": self.outcome.to_wire()}
 

@@ -3,7 +3,7 @@
 It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
-    load    {digest, name}          → loaded {digest, generation} | missing {digest} | rejected {digest, message}
+    load    {digest, name}          → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {path, digest, name} + socket     the child answers on that socket: {} | {rejected: …} | {failed: …}
@@ -25,7 +25,7 @@ from insitu.runtime import process, wire
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.confine.guard import Guard, NotConfined
 from insitu.runtime.confine.settings import Confinement
-from insitu.runtime.worker import serve
+from insitu.runtime.worker import prepare, serve
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
@@ -40,6 +40,8 @@ class Spawner:
         self._node, self._cache, self._guard = node, cache, guard
         self._runner = Runner()
         self._programs: dict[str, Program] = {}
+        self._sizes: dict[str, int] = {}
+        """Of the machine code of each, in bytes."""
         self._generation = 0
         self._pid = os.getpid()
 
@@ -97,6 +99,7 @@ class Spawner:
             try:
                 module = raw.load_module(self._runner.engine, os.fsencode(path))
                 self._programs[digest] = self._runner.link(module, digest, message["name"])
+                self._sizes[digest] = path.stat().st_size
             except ProgramError as why:
                 return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
             except EngineError:
@@ -104,7 +107,8 @@ class Spawner:
                 return self._answer({"op": "missing", "digest": digest})
             self._generation += 1
             self._guard.loaded()
-        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
+        size = self._sizes[digest]
+        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
 
     def _unload(self, message: wire.Message) -> None:
         program = self._programs.pop(message["digest"], None)
@@ -153,8 +157,8 @@ class Spawner:
     def _be_worker(self, fd: int, warm: list[str]) -> NoReturn:
         try:
             sock = self._be_child("insitu-worker", fd)
-            self._guard.enter_worker(self._runner.start_threads)
-            serve(sock, self._runner, self._programs, warm)
+            rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, self._programs, warm))
+            serve(sock, self._runner, self._programs, rehearsal)
             os._exit(0)
         except BaseException:  # noqa: BLE001 - nothing of the spawner's stack may run in its child
             sys.excepthook(*sys.exc_info())

@@ -35,6 +35,7 @@ class Task:
     fds: list[int]
     started: float
     begun: int
+    isolation: str = "process"
     accepted: bool = False
     worker: int | None = None
     pid: int = 0
@@ -43,6 +44,10 @@ class Task:
     """Its input once more, while it may have to be kept (see `keep`)."""
     killed: Outcome | None = None
     """Why the node killed its worker, if it did."""
+
+    @property
+    def memory(self) -> int:
+        return self.limits.memory
 
 
 def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore, started: float, begun: int) -> Task:

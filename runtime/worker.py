@@ -1,9 +1,9 @@
 """A worker: the process that guests live in, one at a time.
 
 It is forked by the spawner with everything loaded, is confined (`confine/`: from then on it opens and starts nothing),
-runs the programs in demand once on nothing (a fresh fork pays for every page it touches first: better now than in a
-launch), says that it is ready, and then takes launches from the node until the node closes the socket. It has no other
-descriptor than that socket and what a launch brings.
+runs the programs in demand once (see `warm`), says that it is ready, and then takes launches from the node until the
+node closes the socket or says that one was the last. It has no other descriptor than that socket and what a launch
+brings.
 """
 
 import gc
@@ -13,35 +13,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from insitu.runtime import wire
-from insitu.sandbox.channels import EmptySource, make_pollable, source_from_fd
+from insitu.runtime.warm import Rehearsal
+from insitu.sandbox.channels import StderrSink, make_pollable, source_from_fd
 from insitu.sandbox.errors import SandboxError
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 
-_NOWHERE = 1  # the process's own stdout is /dev/null, and it can open nothing
-# A dry run may cost this much and no more: a program that does much with no input is not worth warming.
-_DRY_RUN = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
+
+def prepare(runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> Rehearsal:
+    """What takes rights that a confined worker has not: its other thread, and what it rehearses with."""
+    runner.start_threads()
+    return Rehearsal([digest for digest in warm if digest in programs])
 
 
-def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> None:
-    """Until the node closes the socket."""
+def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], rehearsal: Rehearsal) -> None:
+    """Until the node closes the socket, or a launch was to be the last."""
     gc.disable()  # the spawner froze what it had; a launch makes no cycles worth the copies of shared pages
-    _warm_up(runner, programs, warm)
+    rehearsal.hold(lambda launch, fds: _run(runner, programs, launch, fds))
     wire.send_packet(sock, {"ready": True})
     while (packet := wire.receive_packet(sock)) is not None:
         message, fds = packet
         try:
-            answer = _run(runner, programs[message["digest"]], message, fds)
+            answer = _run(runner, programs, message, fds)
         finally:
             # Before the answer: whoever reads the result sees its end, then what it came to.
             wire.close_all(fds)
         answer["cpu_ns"] = time.process_time_ns()
         wire.send_packet(sock, answer)
+        if message["last"]:  # isolation `process`: whatever this launch has left here, nobody else meets it
+            return
 
 
-def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+def _run(
+    runner: Runner, programs: Mapping[str, Program], message: Mapping[str, Any], fds: Sequence[int]
+) -> dict[str, Any]:
     begun: list[int] = []
     try:
         stdin, stdout = fds
@@ -52,15 +59,10 @@ def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequ
             stdout,
             Limits(**message["limits"]),
             env=message["env"],
+            stderr=StderrSink(message["stderr"]),
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
-        outcome = runner.run(program, launch)
+        outcome = runner.run(programs[message["digest"]], launch)
     except (SandboxError, OSError) as why:
         outcome = Outcome("lost", note=f"the host failed: {why}")
     return {"begun": begun[0] if begun else 0, "outcome": outcome.to_wire()}
-
-
-def _warm_up(runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> None:
-    for digest in warm:
-        if digest in programs:
-            runner.run(programs[digest], Launch(["warm-up"], EmptySource(), _NOWHERE, _DRY_RUN))

@@ -33,7 +33,9 @@ class Events(Protocol):
     def spawner_fatal(self, message: str) -> None:
         """It cannot work at all, and was not started again."""
 
-    def program_loaded(self, digest: str, generation: int) -> None: ...
+    def program_loaded(self, digest: str, generation: int, size: int) -> None:
+        """`size`: bytes of its machine code."""
+
     def program_missing(self, digest: str) -> None:
         """It has to be compiled first."""
 
@@ -206,7 +208,7 @@ class Workforce:
         self._events.spawner_fatal(message["message"])
 
     def _on_loaded(self, message: wire.Message) -> None:
-        self._events.program_loaded(message["digest"], message["generation"])
+        self._events.program_loaded(message["digest"], message["generation"], message["size"])
 
     def _on_missing(self, message: wire.Message) -> None:
         self._events.program_missing(message["digest"])

@@ -114,7 +114,8 @@ class Runner:
             return Outcome("limit", limit=LimitHit("arguments", limits.arguments, launch.words))
         fuel = limits.fuel or _NO_FUEL_LIMIT
         clocks = RealClocks() if launch.frozen is None else FrozenClocks(launch.frozen.clock)
-        budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall)
+        cpu_end = None if limits.cpu is None else cpu + int(limits.cpu * 1e9)
+        budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall, cpu_end)
         wiring = None if launch.channels is None else Wiring(launch.channels, clocks, budget, wait)
         instance = raw.Instance(self.engine, limits.memory, fuel, limits.table)
         try:

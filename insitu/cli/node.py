@@ -28,60 +28,63 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--name", metavar="NAME", help="How it is called in records and headers.  [default: the host's name]")
 @click.option("--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm; repeatable.")
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
+@click.option("--config", metavar="FILE", help="Settings, see docs/node.md; what is said here wins over it.")
+@click.option("--isolation", type=click.Choice(["process", "shared"]), help="What a worker serves.  [default: process]")
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
-@click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
-@click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.option("--spares-min", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
+@click.option("--spares-max", type=click.IntRange(0, 4096), metavar="N", help="The same in a rush.  [default: 8]")
+@click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 512]")
 @click.option("--keep-failed", metavar="DIR", help="Keep failed launches there, for `insitu replay`.  [default: none]")
 @click.option("--keep-failed-size", type=Size(), metavar="SIZE", help="What they take; the oldest go.  [default: 1GiB]")
 @click.option("--user", metavar="USER", help="Whom workers run as, if started as root.  [default: nobody]")
-@click.option("--allow-uid", type=int, multiple=True, metavar="UID", help="Who else may ask it; repeatable.")
-@click.option("--strict", is_flag=True, help="Do not start where a measure of confinement is missing.")
+@click.option("--allow-uid", multiple=True, metavar="USER", help="Who else may ask it, by name or number; repeatable.")
+@click.option("--strict", is_flag=True, default=None, help="Do not start where a measure of confinement is missing.")
 @click.option(
     "--check", is_flag=True, help="Say which measures of confinement hold on this machine, and start nothing."
 )
 @click.pass_context
 def node(
     ctx: click.Context,
+    /,
     socket_: str | None,
     name: str | None,
     programs: tuple[str, ...],
     cache: str | None,
-    workers: int | None,
-    spares: int | None,
-    queue: int | None,
-    keep_failed: str | None,
-    keep_failed_size: int | None,
-    user: str | None,
-    allow_uid: tuple[int, ...],
-    strict: bool,
+    config: str | None,
     check: bool,
+    **options: Any,
 ) -> None:
     """The daemon of a storage node: takes launches at a Unix socket. Ends on SIGTERM and Ctrl-C.
 
     `insitu node --socket PATH` serves in the foreground and logs to stderr.
     `insitu node --socket PATH runs` asks one that serves.
     """
-    path = socket_ or default_socket()
-    ctx.obj = path
-    if ctx.invoked_subcommand is not None:
-        return
-    if check:
-        return _check(user or "")
+    from insitu.runtime.settings import Settings, SettingsError, read
+
+    try:
+        values = read(config) if config is not None else {}
+        path = socket_ or values.get("socket") or default_socket()
+        ctx.obj = path
+        if ctx.invoked_subcommand is not None:
+            return
+        if check:
+            return _check(str(options["user"] or values.get("user", "")))
+        from insitu.runtime.cache import user_cache
+
+        given = {"socket": path, "cache": cache, "name": name, "programs": programs or None, **options}
+        given["allow_uid"] = given["allow_uid"] or None
+        values |= {key: value for key, value in given.items() if value is not None}
+        settings = Settings(**{"cache": str(user_cache()), **values})
+    except SettingsError as why:
+        raise click.ClickException(str(why)) from None
     from pathlib import Path
 
-    from insitu.runtime.cache import user_cache
-    from insitu.runtime.node import Node, Settings
+    from insitu.runtime.node import Node
     from insitu.runtime.place import NodeFailed
 
-    for directory in programs:
+    for directory in settings.programs:
         if not Path(directory).is_dir():
             raise click.UsageError(f"--programs {directory}: no such directory")
-    given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue, "user": user}
-    given |= {"keep_failed": keep_failed, "keep_failed_size": keep_failed_size}
-    given = {key: value for key, value in given.items() if value is not None}
-    settings = Settings(
-        socket=path, cache=cache or str(user_cache()), programs=programs, strict=strict, allow_uid=allow_uid, **given
-    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         Node(settings).run()

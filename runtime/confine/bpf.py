@@ -25,7 +25,9 @@ def failing(error: int) -> int:
 
 
 SELF: Final = 0x5E1F5E1F
-"""Stands for the caller's own process id until a filter is installed."""
+REHEARSAL: Final = 0x5E1F5E1E
+BLANKS: Final = (SELF, REHEARSAL)
+"""Stand for the caller's own process id, and for the socket that it rehearses with, until a filter is installed."""
 
 _LOAD, _AND, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
 _NUMBER, _ARCH, _ARGS = 0, 4, 16
@@ -36,12 +38,13 @@ _INSTRUCTION: Final = struct.Struct("=HBBI")
 @dataclass(frozen=True, slots=True)
 class Arg:
     """One argument, counted from 0, whose bits in `mask` have to be one of `values`. The kernel reads an `int` from the
-    low 32 bits; `wide` compares all 64."""
+    low 32 bits; `wide` compares all 64. `least`: instead, it has to be that or more."""
 
     at: int
-    values: tuple[int, ...]
+    values: tuple[int, ...] = ()
     mask: int = 0xFFFFFFFF
     wide: bool = False
+    least: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,11 @@ class _Block:
         self.load(low)
         if arg.mask & 0xFFFFFFFF != 0xFFFFFFFF:
             self.lines.append((_AND, 0, 0, arg.mask & 0xFFFFFFFF))
-        self.one_of([value & 0xFFFFFFFF for value in arg.values])
+        if arg.least is not None:
+            self.fails.append(len(self.lines))
+            self.lines.append((_JUMP_AT_LEAST, 0, 0, arg.least))
+        else:
+            self.one_of([value & 0xFFFFFFFF for value in arg.values])
 
     def end(self, then: int, otherwise: int) -> list[_Line]:
         self.lines += [(_RETURN, 0, 0, then), (_RETURN, 0, 0, otherwise)]

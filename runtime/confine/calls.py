@@ -169,6 +169,7 @@ NUMBERS: Final[dict[str, tuple[int | None, int | None]]] = {
     "pselect6": (270, 72),
     "ptrace": (101, 117),
     "pwrite64": (18, 68),
+    "pwritev2": (328, 287),
     "pwritev": (296, 70),
     "quotactl": (179, 60),
     "read": (0, 63),

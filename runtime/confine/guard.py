@@ -12,13 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol, TypeVar
 
 from insitu.runtime import process
 from insitu.runtime.confine import descriptors, landlock, last_words, root, system
 from insitu.runtime.confine.measure import ROLES, Finding, Measure, Missing, NotAsked, Role, Setup
 from insitu.runtime.confine.roles import AFTER_THREADS, BEFORE_THREADS, FILTERS, SECCOMP
 from insitu.runtime.confine.seccomp import Filter
+
+
+class HasSocket(Protocol):
+    def fileno(self) -> int: ...
+
+
+Prepared = TypeVar("Prepared", bound=HasSocket)
 
 
 class NotConfined(Exception):
@@ -142,15 +149,17 @@ class Guard:
         """The spawner has loaded or unloaded something: what is open now and was not before is the engine's."""
         self._setup.images = descriptors.opened() - self._before
 
-    def enter_worker(self, start_threads: Callable[[], object]) -> None:
-        """All that can be had. `start_threads` is called when threads have the measures too and can still be made."""
+    def enter_worker(self, prepare: Callable[[], Prepared]) -> Prepared:
+        """All that can be had. `prepare` is called when threads would have the measures too and can still be made; its
+        result's `fileno` is the one socket besides the node's that may be used afterwards."""
         self._take("worker", BEFORE_THREADS["worker"])
         process.die_with_parent(self._setup.parent)  # the kernel forgets that with a change of user
         system.one_arena()
         last_words.instead_of_tracebacks()
-        start_threads()
+        prepared = prepare()
         self._take("worker", AFTER_THREADS["worker"])
-        self._filter("worker")
+        self._filter("worker", prepared.fileno())
+        return prepared
 
     def enter_compiler(self, *reads: str) -> None:
         """All that can be had. `reads`: the paths that it reads."""
@@ -164,6 +173,6 @@ class Guard:
             if measure.name in self._held[role]:
                 measure.take(self._setup)
 
-    def _filter(self, role: Role) -> None:
+    def _filter(self, role: Role, rehearsal: int = process.NODE_FD) -> None:
         if SECCOMP in self._held[role]:
-            self._filters[role].install(os.getpid())
+            self._filters[role].install(os.getpid(), rehearsal)

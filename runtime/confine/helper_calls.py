@@ -31,7 +31,7 @@ _FILES: Final = (
     *("openat", "open", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat"),
     *("getdents64", "getcwd", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "chmod"),
     *("fchmod", "fchmodat", "utimensat", "ftruncate", "fallocate", "fsync", "fdatasync", "copy_file_range"),
-    *("sendfile", "statfs", "fstatfs", "dup", "dup2", "dup3", "flock", "pwrite64", "pwritev", "preadv2", "umask"),
+    *("sendfile", "statfs", "fstatfs", "dup", "dup2", "dup3", "flock", "preadv2", "umask"),
     *("memfd_create", "pipe", "pipe2", "close_range", "newfstatat", "ioctl", "fcntl", "msync", "chdir", "fchdir"),
 )
 """The cache of compiled programs, programs themselves, and Python's modules."""

@@ -6,6 +6,7 @@ that nothing else runs as.
 
 import os
 import pwd
+from collections.abc import Iterable
 from typing import Final
 
 from insitu.runtime.confine.measure import Missing, NotAsked, Setup
@@ -33,6 +34,17 @@ def resolve(user: str) -> tuple[int, int] | None:
     if not found[0] or not found[1]:
         raise ValueError(f"user {user}: workers do not run as root or in its group")
     return found
+
+
+def ids(users: Iterable[str]) -> frozenset[int]:
+    """User ids of names or numbers. Raises ValueError for a user who does not exist."""
+    found = set()
+    for user in users:
+        try:
+            found.add(int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid)
+        except KeyError:
+            raise ValueError(f"user {user}: there is no such user") from None
+    return frozenset(found)
 
 
 def take(setup: Setup) -> None:

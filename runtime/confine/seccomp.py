@@ -10,6 +10,7 @@ from typing import Final
 
 from insitu.runtime.confine import bpf, calls, system
 from insitu.runtime.confine.measure import Missing
+from insitu.runtime.process import NODE_FD
 
 _SET_MODE_FILTER, _TSYNC = 1, 1
 
@@ -29,17 +30,18 @@ class Filter:
         code = bpf.assemble(rules, default, machine)
         self._code: Final = (ctypes.c_uint32 * (len(code) // 4)).from_buffer_copy(code)
         # The second word of an instruction is its constant.
-        self._own = [at for at in range(1, len(self._code), 2) if self._code[at] == bpf.SELF]
+        self._blanks = [(at, self._code[at]) for at in range(1, len(self._code), 2) if self._code[at] in bpf.BLANKS]
         self._program: Final = _Program(len(code) // 8, ctypes.addressof(self._code))
 
     def __len__(self) -> int:
         """Instructions."""
         return int(self._program.len)
 
-    def install(self, pid: int) -> None:
-        """For all threads of this process, whose id is `pid`; needs no_new_privs. Raises OSError."""
-        for at in self._own:
-            self._code[at] = pid
+    def install(self, pid: int, rehearsal: int = NODE_FD) -> None:
+        """For all threads of this process, whose id is `pid`; needs no_new_privs. `rehearsal`: see `warm.Rehearsal`.
+        Raises OSError."""
+        for at, blank in self._blanks:
+            self._code[at] = pid if blank == bpf.SELF else rehearsal
         thread = system.call("seccomp", _SET_MODE_FILTER, _TSYNC, ctypes.byref(self._program))
         if thread:
             raise Missing(f"thread {thread} has a filter of its own")

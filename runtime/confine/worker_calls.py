@@ -6,7 +6,7 @@ that can be executed, and speaks to nobody but the node. Its one other thread ru
 
 from typing import Final
 
-from insitu.runtime.confine.bpf import SELF, Arg, Rule
+from insitu.runtime.confine.bpf import REHEARSAL, SELF, Arg, Rule
 from insitu.runtime.process import NODE_FD
 
 _PROT_EXEC: Final = 4
@@ -17,6 +17,8 @@ _AT_EMPTY_PATH: Final = 0x1000
 _FUTEX_FLAGS: Final = 128 | 256  # private to the process; which clock
 _FUTEX_USES: Final = (9, 1, 0, 10)  # wait and wake, with and without bits
 _SIGABRT: Final = 6
+_SOCKETS: Final = (NODE_FD, REHEARSAL)  # the second is closed before the first launch comes
+_OF_A_LAUNCH: Final = Arg(0, least=NODE_FD + 1)  # not /dev/null, the node's log or its socket
 
 RULES: Final[tuple[Rule, ...]] = (
     # Memory.
@@ -28,9 +30,9 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("madvise", "the engine and the allocator give pages back"),
     Rule("brk", "the C library's heap"),
     # The node.
-    Rule("recvmsg", "the next launch and its descriptors, from the node's socket alone", (Arg(0, (NODE_FD,)),)),
+    Rule("recvmsg", "the next launch and its descriptors, from the node's socket alone", (Arg(0, _SOCKETS),)),
     Rule("sendto", "what it came to, to the node's socket alone; no address",
-         (Arg(0, (NODE_FD,)), Arg(4, (0,), mask=(1 << 64) - 1, wide=True))),
+         (Arg(0, _SOCKETS), Arg(4, (0,), mask=(1 << 64) - 1, wide=True))),
     # Channels. All of these act on descriptors that came with the launch.
     Rule("read", "streams"),
     Rule("readv", "streams, straight into the guest's memory"),
@@ -39,7 +41,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("preadv2", "how Python does that"),
     Rule("write", "outputs, and a worker's last words on stderr"),
     Rule("writev", "outputs, straight from the guest's memory"),
-    Rule("lseek", "where a file stands, and how long it is"),
+    Rule("pwrite64", "named outputs with random access", (_OF_A_LAUNCH,)),
+    Rule("pwritev", "likewise, from the guest's memory", (_OF_A_LAUNCH,)),
+    Rule("pwritev2", "how Python does that", (_OF_A_LAUNCH,)),
+    Rule("ftruncate", "their size", (_OF_A_LAUNCH,)),
+    Rule("lseek", "where a file stands, and how long it is", (_OF_A_LAUNCH,)),
     Rule("fstat", "whether a channel is a file"),
     Rule("newfstatat", "how the C library asks the same; without a path", (Arg(3, (_AT_EMPTY_PATH,)),)),
     Rule("fcntl", "blocking or not, and how much a pipe holds; no locks, no signals, no copies",

@@ -1,5 +1,6 @@
 """`insitu run --record` and `insitu replay`: a run that comes to the same anywhere, or exactly what differs."""
 
+import copy
 import json
 import os
 import re
@@ -13,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from insitu.cli import replay as command
+from insitu.sandbox.launch import Runner
 from tests.cli.conftest import COMMAND, Insitu
 
 OURS = 125
@@ -142,8 +148,8 @@ def test_another_process_another_place_another_day(
     (tmp_path / "far").mkdir()
     shutil.move(tmp_path / "b", tmp_path / "far" / "away")
     other = dict(environment) | {"TZ": "Pacific/Auckland", "PYTHONHASHSEED": "77", "LANG": "de_DE.UTF-8", "A": "1"}
-    command = [*COMMAND, "replay", "far/away"]
-    done = subprocess.run(command, env=other, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    words = [*COMMAND, "replay", "far/away"]
+    done = subprocess.run(words, env=other, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     same(done)
 
 
@@ -470,9 +476,9 @@ def test_a_reader_that_goes_away_makes_it_inexact(
     insitu: Insitu, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     (tmp_path / "big").write_bytes(bytes(1_000_000))
-    command = [*COMMAND, "run", "--record", "b", "-i", "big", "cat"]
+    words = [*COMMAND, "run", "--record", "b", "-i", "big", "cat"]
     with subprocess.Popen(
-        command, env=dict(environment), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        words, env=dict(environment), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)
@@ -502,17 +508,16 @@ def test_a_disk_that_is_full_is_told_and_nothing_is_left(insitu: Insitu, tmp_pat
     def bounded() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    command = ["run", "--record", "b", "-i", "in", program]
-    done = insitu(*command, stdout=subprocess.DEVNULL, preexec_fn=bounded)
+    done = insitu(*("run", "--record", "b", "-i", "in", program), stdout=subprocess.DEVNULL, preexec_fn=bounded)
     assert done.returncode == OURS
     assert done.stderr.endswith(b"b: File too large\n"), done
     assert sorted(path.name for path in tmp_path.iterdir()) == ["guest.wat", "in"]
 
 
 def test_ctrl_c_leaves_no_half_of_a_bundle(insitu: Insitu, tmp_path: Path, environment: Mapping[str, str]) -> None:
-    command = [*COMMAND, "run", "--record", "b", str(guest(tmp_path / "guest.wat", CURIOUS * 2))]
+    words = [*COMMAND, "run", "--record", "b", str(guest(tmp_path / "guest.wat", CURIOUS * 2))]
     with subprocess.Popen(
-        command, env=dict(environment), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        words, env=dict(environment), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -614,3 +619,58 @@ def test_a_mistake_is_125(insitu: Insitu, words: list[str]) -> None:
     done = insitu("replay", *words)
     assert done.returncode == OURS
     assert b"Traceback" not in done.stderr
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Of everything within a JSON value."""
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [at, *(place for key, item in inner for place in places(item, (*at, key)))]
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([[], {}, 0.5, 1 << 63, "x" * 2000])
+
+
+def test_whatever_is_changed_in_it_there_is_an_answer_and_no_traceback(
+    insitu: Insitu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command itself, within this process, on bundles that make sense but for a place or two."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    (tmp_path / "logo").write_text("logo")
+    program = guest(tmp_path / "guest.wat", CURIOUS)
+    options = ["--files", "tree", "--in", "logo=logo", "--out", "o=o", "--quota", "stdin.calls=9", "--env", "A=b"]
+    assert insitu("run", "--record", "b", *options, program, "one", input=b"0123456789").returncode == 0
+    good = written(tmp_path / "b")
+    runner = Runner(canonical_nans=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(command, "Runner", lambda canonical_nans: runner)
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    codes = set()
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(places(good)[1:]), ANYTHING), max_size=2), st.text(max_size=5))
+    def changed(changes: list[tuple[tuple[str | int, ...], Any]], name: str) -> None:
+        found: Any = copy.deepcopy(good)
+        for (*way, last), value in changes:
+            at = found
+            try:
+                for key in way:
+                    at = at[key]
+                old = at[last]
+                fits = isinstance(value, int | str) and type(value) is type(old)
+                at[last] = old + value if fits else value
+                if value is None and isinstance(at, dict):
+                    at[name] = at.pop(last)
+            except (LookupError, TypeError):
+                continue  # an earlier change took the place away
+        (tmp_path / "b" / "bundle.json").write_text(json.dumps(found))
+        done = CliRunner().invoke(command.replay, ["--wall", "20s", str(tmp_path / "b")])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        codes.add(done.exit_code)
+
+    changed()
+    assert {0, OURS} <= codes

@@ -60,6 +60,8 @@ FORBIDDEN: Final[dict[str, Callable[[], object]]] = {
     "signals from a descriptor": lambda: raw("fcntl", 0, 8, 1),
     "types into a terminal": lambda: raw("ioctl", 0, 0x5412, b"x"),
     "priority inheritance": lambda: raw("futex", bytes(8), 6, 0, 0, 0, 0),
+    "cuts the node's log": lambda: raw("ftruncate", 2, 0),
+    "writes over the node's log": lambda: raw("pwrite64", 2, b"x", 1, 0),
     "limits": lambda: raw("prlimit64", 0, 7, 0, bytes(16)),
     "another filter": lambda: raw("seccomp", 0, 0, 0),
 }
@@ -79,7 +81,7 @@ def in_a_worker(guard: Guard, act: Callable[[], object]) -> tuple[int, object]:
     if pid == 0:
         try:
             os.dup2(theirs.fileno(), process.NODE_FD)
-            guard.enter_worker(lambda: None)
+            guard.enter_worker(lambda: ours)
             said = act()
             os.write(process.NODE_FD, json.dumps(said).encode())
         finally:

@@ -192,13 +192,26 @@ def start_node(test_programs: Path, compiled: Path, short_path: Path) -> Iterato
             node.stop()
 
 
-@pytest.fixture(scope="session")
-def node(test_programs: Path, compiled: Path) -> Iterator[NodeProcess]:
-    """One node for all tests that leave it as it was."""
+@contextmanager
+def _a_node(programs: Path, cache: Path, *options: str) -> Iterator[NodeProcess]:
     with tempfile.TemporaryDirectory(prefix="it-") as directory:
-        node = NodeProcess(Path(directory), test_programs, compiled, "--workers", "4", "--spares", "1")
+        node = NodeProcess(Path(directory), programs, cache, "--workers", "4", "--spares-min", "1", *options)
         try:
             node.wait_until_it_serves()
             yield node
         finally:
             node.stop()
+
+
+@pytest.fixture(scope="session")
+def node(test_programs: Path, compiled: Path) -> Iterator[NodeProcess]:
+    """One node for all tests that leave it as it was; isolation `process`, as it is when nothing is said."""
+    with _a_node(test_programs, compiled) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def shared_node(test_programs: Path, compiled: Path) -> Iterator[NodeProcess]:
+    """The same, isolation `shared`."""
+    with _a_node(test_programs, compiled, "--isolation", "shared") as node:
+        yield node

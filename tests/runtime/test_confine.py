@@ -157,7 +157,7 @@ def test_a_worker_that_is_taken_over_is_contained_and_replaced(
     start_node: StartNode, corrupted: Callable[[str], None], attack: str
 ) -> None:
     corrupted("")
-    node = start_node("--workers", "2", "--spares", "1")
+    node = start_node("--workers", "2")
     node.still_serves()
     _, record = node.run("copy", "attack", attack, stdin=b"x", tenant="AUTH_evil")
     assert record.outcome.end == "lost"
@@ -172,7 +172,7 @@ def test_a_worker_that_is_taken_over_is_contained_and_replaced(
 def test_a_worker_that_breaks_says_why(start_node: StartNode, corrupted: Callable[[str], None]) -> None:
     """Python's own traceback opens the source, and would be the worker's end in the wrong name."""
     corrupted("")
-    node = start_node("--workers", "2", "--spares", "1")
+    node = start_node("--workers", "2")
     _, record = node.run("copy", "break")
     assert "ended with status 70" in record.outcome.sentence()
     eventually(lambda: "RuntimeError: the host is broken" in node.log.read_text())
@@ -217,7 +217,7 @@ def test_a_compiler_that_takes_too_much_is_ended_and_said(
     programs.mkdir()
     (programs / "large.wasm").write_bytes(large_program(9000))
     (programs / "small.wasm").write_bytes(b'(module (func (export "_start")))')
-    node = start_node("--workers", "2", "--spares", "1", programs=programs, cache=tmp_path / "cache")
+    node = start_node("--workers", "2", programs=programs, cache=tmp_path / "cache")
     with pytest.raises(Busy, match="the compiler died"):
         node.run("large")
     _, record = node.run("small")
@@ -273,7 +273,7 @@ LACKS = {
 @pytest.mark.parametrize("measure", sorted(LACKS))
 def test_a_kernel_that_lacks_a_measure_costs_one_warning(start_node: StartNode, measure: str) -> None:
     with on_a_kernel_without(*LACKS[measure]):
-        node = start_node("--workers", "2", "--spares", "1")
+        node = start_node("--workers", "2")
         node.still_serves()
         warnings = [line for line in node.log.read_text().splitlines() if "WARNING" in line]
         assert len(warnings) == 1

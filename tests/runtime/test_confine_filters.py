@@ -23,6 +23,7 @@ WORKER_MAY = {
     "ioctl": (5, 0x5421),
     "futex": (0, 9 | 128 | 256),
     "tgkill": (SELF, 7, 6),
+    **dict.fromkeys(("pwrite64", "pwritev", "pwritev2", "ftruncate", "lseek"), (NODE_FD + 1, 0)),
 }
 """For the calls that are allowed with certain arguments only: such arguments."""
 
@@ -42,6 +43,8 @@ WORKER_MAY_NOT = [
     ("ioctl", (5, 0x5412)),  # TIOCSTI: types into a terminal
     ("futex", (0, 6)),  # FUTEX_LOCK_PI
     ("futex", (0, 11 | 128)),  # FUTEX_WAIT_REQUEUE_PI
+    ("ftruncate", (2, 0)),
+    ("pwrite64", (NODE_FD, 0)),
     ("tgkill", (SELF + 1, 7, 6)),
     ("tgkill", (SELF, 7, 9)),
 ]

@@ -312,11 +312,11 @@ def test_descriptors_that_cannot_be_read(node: NodeProcess, tmp_path: Path, kind
     node.still_serves()
 
 
-def test_tenants_never_share_a_worker(node: NodeProcess) -> None:
+def test_tenants_never_share_a_worker(shared_node: NodeProcess) -> None:
     workers: dict[str, set[int]] = {"A": set(), "B": set(), "C": set()}
     for at in range(30):
         tenant = "ABCAACB"[at % 7]
-        workers[tenant].add(node.run("copy", tenant=tenant)[1].worker)
+        workers[tenant].add(shared_node.run("copy", tenant=tenant)[1].worker)
     assert all(workers.values())
     assert not workers["A"] & workers["B"]
     assert not workers["A"] & workers["C"]
@@ -324,12 +324,15 @@ def test_tenants_never_share_a_worker(node: NodeProcess) -> None:
 
 
 @pytest.mark.parametrize("program", ["trap", "loop"])
-def test_a_worker_is_replaced_after_a_trap_or_a_limit_and_only_then(node: NodeProcess, program: str) -> None:
+def test_a_worker_is_replaced_after_a_trap_or_a_limit_and_only_then(shared_node: NodeProcess, program: str) -> None:
     tenant = f"replaced-{program}"
-    first = node.run("fail", tenant=tenant)[1].worker
-    again = node.run(program, tenant=tenant, limits=Limits(wall=0.1))[1].worker
+    for loaded in ("fail", program):
+        shared_node.run(loaded, tenant="loads it", limits=Limits(wall=0.1))
+    shared_node.calm()  # no spare is left that misses one of them
+    first = shared_node.run("fail", tenant=tenant)[1].worker
+    again = shared_node.run(program, tenant=tenant, limits=Limits(wall=0.1))[1].worker
     assert again == first  # exit code 3 is the guest's own affair
-    assert node.run("copy", tenant=tenant)[1].worker != first
+    assert shared_node.run("copy", tenant=tenant)[1].worker != first
     eventually(lambda: not alive(first))
 
 
@@ -347,15 +350,15 @@ def test_closing_cancels(node: NodeProcess) -> None:
 
 
 def test_a_queue_that_is_full_is_busy(start_node: StartNode) -> None:
-    node = start_node("--workers", "1", "--spares", "0", "--queue", "1")
+    node = start_node("--workers", "1", "--spares-min", "0", "--queue", "1")
     with node.launching("stall", limits=Limits(wall=60)) as first:
         assert first.read(10)
         waits = threading.Thread(target=lambda: results.append(node.run("copy", stdin=b"second")))
         results: list[Any] = []
         waits.start()
         eventually(lambda: node.client.ping()["queued"] == 1)
-        with pytest.raises(Busy, match="wait already") as caught:
-            node.run("copy")
+        with pytest.raises(Busy, match="limit queue: 1 allowed, 1 reached") as caught:
+            node.run("copy", tenant="another")
         assert caught.value.retry_after > 0
         with Launch.connect(node.path) as gone:  # one that waits and goes away makes no trouble
             read, write = os.pipe()

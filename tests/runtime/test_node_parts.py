@@ -9,10 +9,12 @@ from typing import Any
 
 from insitu.runtime import wire
 from insitu.runtime.history import History
+from insitu.runtime.loaded import COUNT
 from insitu.runtime.loop import Loop
-from insitu.runtime.node import LOADED, Node, Settings
+from insitu.runtime.node import Node
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
+from insitu.runtime.settings import Settings
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import Outcome
 
@@ -229,7 +231,7 @@ def test_a_program_is_loaded_and_compiled_once_for_all_who_wait(tmp_path: Path) 
 
 def test_no_more_programs_are_kept_loaded_than_allowed_and_none_goes_that_is_waited_for(tmp_path: Path) -> None:
     node, orders, _ = asked(tmp_path, 1)
-    node.program_loaded(node._store.find("new").digest, 1)  # the oldest, but a launch waits for it
-    for number in range(LOADED + 10):
-        node.program_loaded(f"sha256:{number:064}", number + 2)
+    node.program_loaded(node._store.find("new").digest, 1, 100)  # the oldest, but a launch waits for it
+    for number in range(COUNT + 10):
+        node.program_loaded(f"sha256:{number:064}", number + 2, 100)
     assert orders.unloads == [f"sha256:{number:064}" for number in range(11)]

@@ -17,7 +17,7 @@ LONG = Limits(wall=60)
 
 
 def test_a_worker_that_is_killed_is_reported_and_replaced(start_node: StartNode) -> None:
-    node = start_node("--workers", "1", "--spares", "0")
+    node = start_node("--workers", "1", "--spares-min", "0")
     with node.launching("stall", limits=LONG) as run:
         assert run.read(10)
         (worker,) = node.client.ping()["workers"]
@@ -31,7 +31,7 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(start_node: StartNode)
 
 
 def test_an_idle_worker_that_is_killed_is_replaced(start_node: StartNode) -> None:
-    node = start_node("--workers", "2", "--spares", "1")
+    node = start_node("--workers", "2", "--spares-min", "1")
     node.still_serves()
     for _ in range(3):
         node.calm()
@@ -43,7 +43,7 @@ def test_an_idle_worker_that_is_killed_is_replaced(start_node: StartNode) -> Non
 
 
 def test_when_the_spawner_is_killed_its_runs_are_lost_and_the_next_works(start_node: StartNode) -> None:
-    node = start_node("--workers", "3", "--spares", "1")
+    node = start_node("--workers", "3", "--spares-min", "1")
     with node.launching("stall", limits=LONG) as run:
         assert run.read(10)
         before = node.pids() - {node.pid}

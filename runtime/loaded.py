@@ -1,0 +1,52 @@
+"""Which programs the spawner has loaded, and which of them have to go. Pure."""
+
+from collections import OrderedDict
+from collections.abc import Collection
+from typing import Final
+
+COUNT: Final = 256
+"""Programs loaded at once, however small: each is a descriptor in the spawner and in every worker forked after it."""
+
+
+class Loaded:
+    def __init__(self, most: int, count: int = COUNT) -> None:
+        """`most`: bytes of machine code that all of them may come to together."""
+        self._most, self._count = most, count
+        self._programs: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Generation and bytes, by digest; the least recently used first."""
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def generation(self, digest: str) -> int | None:
+        """None when it is not loaded."""
+        found = self._programs.get(digest)
+        return None if found is None else found[0]
+
+    def add(self, digest: str, generation: int, size: int) -> None:
+        self._forget(digest)
+        self._programs[digest] = (generation, size)
+        self.bytes += size
+
+    def used(self, digest: str) -> None:
+        if digest in self._programs:
+            self._programs.move_to_end(digest)
+
+    def make_room(self, needed: Collection[str]) -> list[str]:
+        """Those that are to be unloaded: the least recently used, none that is `needed`, and never the latest."""
+        gone: list[str] = []
+        for digest in list(self._programs)[:-1]:
+            if self.bytes <= self._most and len(self) <= self._count:
+                break
+            if digest not in needed:
+                self._forget(digest)
+                gone.append(digest)
+        return gone
+
+    def clear(self) -> None:
+        self._programs.clear()
+        self.bytes = 0
+
+    def _forget(self, digest: str) -> None:
+        self.bytes -= self._programs.pop(digest, (0, 0))[1]

@@ -1,0 +1,73 @@
+"""Warming a worker up: the pages that a launch writes to are copied before it comes.
+
+A fresh fork shares every page with its spawner until it writes to it, and Python writes to whatever it looks at. So a
+worker goes the whole way once before it says that it is ready: a launch as the node would send it, through the same
+functions, of each program in demand, from a file into a pipe. Measured by the page faults of the first launch after it,
+`cat` of 1 KB: 474 without, 83 after a run of the guest alone, 7 after this, 3 in a worker that has served many.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from insitu.runtime import wire
+from insitu.sandbox.limits import Limits
+
+DRY_RUN: Final = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
+"""What it may cost, and no more: a program that does much with no input is not worth warming."""
+
+Run = Callable[[Mapping[str, Any], Sequence[int]], dict[str, Any]]
+_GIVEN: Final = b"\n"
+"""With nothing to read, nothing would be written: half of the way would stay cold."""
+
+
+class Rehearsal:
+    """Launches that wait in a socket, with descriptors of their own. Made before the worker is confined, for it opens
+    nothing afterwards; held when it is, for guests run in it."""
+
+    def __init__(self, programs: Sequence[str]) -> None:
+        """Of each, by digest, one launch."""
+        self._count = len(programs)
+        self._node, self._worker = wire.packet_pair()
+        self._outputs: list[int] = []
+        with open(os.memfd_create("warm-up", os.MFD_CLOEXEC), "wb", buffering=0) as given:
+            given.write(_GIVEN)
+            for digest in programs:
+                reading, writing = os.pipe2(os.O_CLOEXEC)
+                self._outputs.append(reading)
+                message = launch_message(digest, "warm-up", (), {}, DRY_RUN, stderr=1, last=False)
+                wire.send_packet(self._node, message, (given.fileno(), writing))
+                os.close(writing)
+
+    def fileno(self) -> int:
+        """The worker's end of the socket."""
+        return self._worker.fileno()
+
+    def hold(self, run: Run) -> None:
+        """Once. `run`: what the worker does with a launch's message and descriptors; it gives the answer."""
+        with self._node, self._worker:
+            for _ in range(self._count):
+                packet = wire.receive_packet(self._worker)
+                assert packet is not None
+                received, fds = packet
+                try:
+                    answer = run(received, fds)
+                finally:
+                    wire.close_all(fds)
+                wire.send_packet(self._worker, answer)
+        wire.close_all(self._outputs)
+
+
+def launch_message(
+    digest: str, name: str, args: Sequence[str], env: Mapping[str, str], limits: Limits, *, stderr: int, last: bool
+) -> wire.Message:
+    """A launch as a worker gets it. `stderr`: bytes kept of its beginning, and as many of its end.
+    `last`: the worker's last."""
+    return {
+        "digest": digest,
+        "argv": [name, *args],
+        "env": dict(env),
+        "limits": limits.to_wire(),
+        "stderr": stderr,
+        "last": last,
+    }
