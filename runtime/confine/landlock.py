@@ -1,12 +1,13 @@
 """Landlock: which paths a process may use, whatever its user may. Also TCP ports, and signals to processes outside.
 
 Holds back, in a worker: every path there is. In spawner and compiler: writing anywhere but in the cache, executing
-anything, and in a compiler also reading anything but the program and the cache. seccomp cannot do that: a path is in
-memory, which a filter does not see.
+anything, and in a compiler also reading anything but the program, the cache and Python's modules. seccomp cannot do
+that: a path is in memory, which a filter does not see.
 """
 
 import ctypes
 import os
+import sys
 from collections.abc import Mapping
 from typing import Final
 
@@ -73,7 +74,9 @@ def take_in_spawner(setup: Setup) -> None:
 
 
 def take_in_compiler(setup: Setup) -> None:
-    _restrict(ruleset({setup.cache: CHANGE, **dict.fromkeys(setup.reads, READ)}))
+    # Python's own modules too: one may be imported late.
+    modules = [path for path in (*sys.path, os.path.dirname(os.__file__)) if path]
+    _restrict(ruleset({**dict.fromkeys((*modules, *setup.reads), READ), setup.cache: CHANGE}))
 
 
 def take_in_worker(setup: Setup) -> None:

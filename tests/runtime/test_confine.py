@@ -303,6 +303,13 @@ def test_a_strict_node_starts_where_all_hold(start_node: StartNode) -> None:
             start_node("--strict")
 
 
+def test_the_page_has_every_measure() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "confinement.md").read_text()
+    rows = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == {m.name for role in ROLES for m in BEFORE_THREADS[role] + AFTER_THREADS[role]} | {SECCOMP}
+    assert f"list of {len(worker_calls.RULES)} |" in rows[SECCOMP]
+
+
 # Who workers are, and who may speak.
 
 
