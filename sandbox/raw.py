@@ -17,6 +17,7 @@ import ctypes
 import importlib.util
 import platform
 import re
+import resource
 from collections.abc import Callable
 from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
 from ctypes import c_void_p as Ptr
@@ -51,6 +52,8 @@ FEATURES: Final[dict[str, bool]] = {
     "wasm_stack_switching": False,
 }
 MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
+LEAST_STACK: Final = 2 * MAX_WASM_STACK
+"""Of a thread: a guest may use up its own part to the end, and call the host there."""
 TABLES: Final = 8
 
 
@@ -217,7 +220,12 @@ def new_engine(*, canonical_nans: bool = False) -> Engine:
     """An engine with our features, fuel and epochs on. 4 µs; starts no thread. Never freed: one lives per process.
 
     `canonical_nans`: every NaN that is computed is the same one, which costs code full of floats a third of its speed.
+
+    Raises `EngineError` where threads have so little stack that a guest's recursion would end the process.
     """
+    stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    if stack != resource.RLIM_INFINITY and stack < LEAST_STACK:
+        raise EngineError(f"the stack may be {stack >> 10} KiB here, and guests need {LEAST_STACK >> 10} (ulimit -s)")
     config = _config_new()
     _bind("wasmtime_config_cranelift_nan_canonicalization_set", None, Ptr, c_bool)(config, canonical_nans)
     for name, on in FEATURES.items():
