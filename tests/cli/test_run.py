@@ -84,7 +84,7 @@ def test_a_limit_is_named_with_its_figures(
 def test_the_memory_limit(insitu: Insitu, tmp_path: Path) -> None:
     done = insitu("run", "--memory", "1MiB", guest(tmp_path, "", memory="17"))
     assert done.returncode == OURS
-    assert "limit memory: 1 MiB allowed, 1.062 MiB reached" in one_line(done.stderr)
+    assert "limit memory: 1 MiB allowed, 1114112 B reached" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize(
