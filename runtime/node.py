@@ -23,6 +23,7 @@ from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
+from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
 from insitu.runtime.loop import Loop, Timer
@@ -52,6 +53,8 @@ class Settings:
     socket: str
     cache: str
     name: str = field(default_factory=lambda: os.uname().nodename)
+    cache_bytes: int = CACHE_BYTES
+    """Bytes that the cache may take; what was used longest ago goes first."""
     programs: tuple[str, ...] = ()
     workers: int = field(default_factory=lambda: max(8, 4 * (os.cpu_count() or 1)))
     """Workers alive at once, and so launches that run at once."""
@@ -71,7 +74,7 @@ class Node:
         self._settings = settings
         self._loop = Loop()
         self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
-        self._force = Workforce(self._loop, self, settings.cache)
+        self._force = Workforce(self._loop, self, settings.cache, settings.cache_bytes)
         self._store = ProgramStore(settings.programs)
         self._generations: OrderedDict[str, int] = OrderedDict()
         """Of the programs that the spawner has loaded, the least recently used first."""

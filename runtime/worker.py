@@ -51,6 +51,7 @@ def _run(runner: Runner, program: Program, message: Mapping[str, Any], fds: Sequ
             stdout,
             Limits(**message["limits"]),
             env=message["env"],
+            files=program.files,
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
         outcome = runner.run(program, launch)
@@ -64,6 +65,7 @@ def _warm_up(runner: Runner, programs: Mapping[str, Program], warm: Sequence[str
     try:
         for digest in warm:
             if digest in programs:
-                runner.run(programs[digest], Launch(["warm-up"], EmptySource(), nowhere, _DRY_RUN))
+                program = programs[digest]
+                runner.run(program, Launch(["warm-up"], EmptySource(), nowhere, _DRY_RUN, files=program.files))
     finally:
         os.close(nowhere)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from insitu.runtime import process, wire
+from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.errors import ProtocolError
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.programs import ProgramInfo
@@ -59,8 +60,10 @@ class _Worker:
 
 
 class Workforce:
-    def __init__(self, loop: Loop, events: Events, cache: str) -> None:
-        self._loop, self._events, self._cache = loop, events, cache
+    def __init__(self, loop: Loop, events: Events, cache: str, cache_bytes: int = CACHE_BYTES) -> None:
+        self._loop, self._events, self._cache, self._cache_bytes = loop, events, cache, cache_bytes
+        self._handed: dict[str, list[int]] = {}
+        """What compilers gave away because the cache would not have it, until the spawner has it."""
         self._workers: dict[int, _Worker] = {}
         self._spawner: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
@@ -73,7 +76,15 @@ class Workforce:
         with theirs:
             # The child's descriptor must be NODE_FD, whatever number `theirs` has here.
             self._spawner = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), str(os.getpid()), self._cache],
+                [
+                    sys.executable,
+                    "-c",
+                    _BOOT,
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                    self._cache,
+                    str(self._cache_bytes),
+                ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -96,9 +107,13 @@ class Workforce:
     # Orders.
 
     def load(self, info: ProgramInfo) -> None:
-        if not self._order({"op": "load", "digest": info.digest, "name": info.name}):
+        handed = self._handed.get(info.digest, ())
+        order = {"op": "load", "digest": info.digest, "name": info.name, "bundle": info.bundle}
+        if not self._order(order, *handed):
             # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
             self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
+            return
+        wire.close_all(self._handed.pop(info.digest, ()))
 
     def unload(self, digest: str) -> None:
         """An order that is lost only costs memory."""
@@ -108,7 +123,7 @@ class Workforce:
         """`program_compiled` follows, whatever becomes of the compiler."""
         ours, theirs = wire.packet_pair()
         ours.setblocking(False)
-        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name}
+        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name, "bundle": info.bundle}
 
         def finish(failure: str | None) -> None:
             timer.cancel()
@@ -120,7 +135,11 @@ class Workforce:
             packet = wire.receive_packet(ours)
             if packet is None:
                 return finish("the compiler died (out of memory or of its CPU time)")
-            message, _fds = packet
+            message, fds = packet
+            if fds:
+                log.warning("program %s is kept in memory alone: %s", info.name, message.get("unkept"))
+                wire.close_all(self._handed.pop(info.digest, ()))
+                self._handed[info.digest] = fds
             if "rejected" in message:
                 self._events.program_rejected(info.digest, message["rejected"])
             return finish(message.get("failed"))

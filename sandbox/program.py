@@ -4,6 +4,7 @@ from typing import Final
 
 from insitu.sandbox import raw, refusals
 from insitu.sandbox.errors import ProgramError
+from insitu.sandbox.files.tree import NO_FILES
 from insitu.sandbox.limits import MAX_PROGRAM
 
 _CORE: Final = b"\0asm\x01\0\0\0"
@@ -42,11 +43,15 @@ def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") ->
 class Program:
     """A compiled program linked against a host. Kept for many launches."""
 
-    __slots__ = ("digest", "module", "pre")
+    __slots__ = ("code", "digest", "files", "module", "pre")
 
     def __init__(self, linker: raw.Linker, module: raw.Module, digest: str, source: str = "program") -> None:
         """Raises `ProgramError` naming what is missing: the `_start` of a command, or whatever provides an import."""
         self.module, self.digest = module, digest
+        self.code = digest
+        """The module's own digest: another than the program's, if that is a bundle."""
+        self.files = NO_FILES
+        """What it brings: its launches' `/`, unless they are given another."""
         signature = raw.export_signature(module, "_start")
         if signature != (0, 0):
             what = "no function _start" if signature is None else "a _start that takes arguments or gives results"

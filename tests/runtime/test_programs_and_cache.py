@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
-from insitu.runtime.programs import DEFAULT_CONTENT_TYPE, ProgramStore
+from insitu.runtime.programs import ProgramStore
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 
