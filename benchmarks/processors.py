@@ -1,7 +1,7 @@
 """Where things run: all on one processor, or on any.
 
-wasmtime's WASI hands every file operation to a thread of its own. Waking that up on another processor is most of a short
-launch's time, on the same one it is next to nothing. So what is short is measured both ways.
+wasmtime's WASI hands every file operation to a thread of its own. Waking that up on another processor is most of a
+short launch's time, on the same one it is next to nothing. So what is short is measured both ways.
 """
 
 import os

@@ -26,6 +26,7 @@ from insitu.runtime import wire
 from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
+from insitu.runtime.keep import BYTES_MOST, FailedLaunch, Keeper, failed, input_to_keep
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
@@ -66,6 +67,10 @@ class Settings:
     """Launches after which a worker is replaced."""
     records: int = 1000
     """Latest records kept, in memory."""
+    keep_failed: str = ""
+    """Directory for bundles of failed launches; none are kept when it is empty."""
+    keep_failed_size: int = BYTES_MOST
+    """Bytes that they may take all together."""
 
 
 class Node:
@@ -91,6 +96,7 @@ class Node:
         self._next_worker = 0
         self._listener: socket.socket | None = None
         self._retry: Timer | None = None
+        self._keeper: Keeper | None = None
         self._fatal: str | None = None
         self._booted = time.time()
 
@@ -100,6 +106,9 @@ class Node:
         gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
+                if self._settings.keep_failed:
+                    self._keeper = Keeper(self._settings.keep_failed, self._settings.keep_failed_size)
+                    self._loop.watch(self._keeper.done_fd, self._kept)
                 self._force.start()
                 self._loop.run()
             finally:
@@ -116,6 +125,9 @@ class Node:
         for peer in list(self._peers):
             peer.close()
         self._force.close()
+        if self._keeper is not None:
+            self._loop.forget(self._keeper.done_fd)
+            self._keeper.close()
 
     # The socket.
 
@@ -277,6 +289,8 @@ class Node:
             task.timer.cancel()
         task.worker, task.pid = worker, self._force.pid(worker)
         self._running[worker] = task
+        if self._keeper is not None:
+            task.input = input_to_keep(task.fds[0])
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._generations.move_to_end(task.info.digest)
@@ -456,3 +470,24 @@ class Node:
         if self._by_peer.pop(task.peer, None) is not None:
             task.peer.send({"record": record.to_wire()})
             task.peer.leave()
+        if self._keeper is not None:
+            self._keep(self._keeper, task, record)
+
+    # Bundles of failed launches.
+
+    @staticmethod
+    def _keep(keeper: Keeper, task: Task, record: Record) -> None:
+        stdin, task.input = task.input, None
+        if failed(record.outcome):
+            names = ("id", "request_id", "tenant", "object", "node")
+            origin = {name: str(getattr(record, name)) for name in names}
+            keeper.keep(
+                FailedLaunch(task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, stdin)
+            )
+        elif stdin is not None:
+            os.close(stdin)
+
+    def _kept(self, _: int) -> None:
+        assert self._keeper is not None
+        for id_, place in self._keeper.done():
+            self._history.kept(id_, place)

@@ -40,6 +40,8 @@ class Task:
     worker: int | None = None
     pid: int = 0
     timer: Timer | None = None
+    input: int | None = None
+    """Its input once more, while it may have to be kept (see `keep`)."""
     killed: Outcome | None = None
     """Why the node killed its worker, if it did."""
 

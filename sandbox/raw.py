@@ -323,16 +323,18 @@ _CAUSE: Final = re.compile(r"^ +\d+: ", re.MULTILINE)
 def _tidy(text: str) -> str:
     """The engine's words with the cause first, then the wasm backtrace, a frame a line.
 
-    Functions may have names of megabytes: no line, and no number of them, is longer than people read.
+    Functions may have names of megabytes: no line, and no number of them, is longer than people read. And names that
+    mock the engine's words, or steer a terminal: the cause stands behind all names, and what cannot be printed goes.
     """
-    where, _, cause = text.partition("Caused by:")
+    where, _, cause = text.rpartition("\n\nCaused by:\n")
     frames = [line.strip() for line in where.splitlines()[1:] if line.strip()] if cause else []
     frames = [line for line in frames if not line.startswith("note: using the `WASMTIME")]
     # Several causes are numbered, the last of them the trap itself: it comes first, the others explain it.
     causes = [" ".join(one.split()) for one in _CAUSE.split(cause)] if cause else [" ".join(text.split())]
     causes = [one.removeprefix("wasm trap: ") for one in causes if one]
     first = causes[-1] + (f" ({'; '.join(causes[:-1])})" if len(causes) > 1 else "") if causes else "unknown"
-    return "\n".join(line[:_LINE] for line in [first, *frames[:_FRAMES]])
+    lines = (line[:_LINE] for line in [first, *frames[:_FRAMES]])
+    return "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
 
 
 class Failure:

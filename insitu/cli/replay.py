@@ -63,7 +63,7 @@ class _Name(click.ParamType[tuple[str, str]]):
         return name, path
 
 
-@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.command(cls=Command)
 @click.option("-i", "--input", "input_", metavar="FILE", help="Its stdin, where the bundle has not got it.")
 @click.option("--in", "inputs", type=_Name(), multiple=True, metavar="NAME=FILE", help="The same for a named input.")
 @click.option("--program", metavar="PROGRAM", help="The program, where the bundle has not got it.")
@@ -95,8 +95,8 @@ def replay(
 
     What a node kept of a failed launch is compared by how it ended: that run was not frozen.
 
-    What is given beside BUNDLE takes the place of what is in it, ARGS that of its arguments; each that is not what was
-    recorded is told as a difference.
+    What is given beside BUNDLE takes the place of what is in it, ARGS (behind a --, if they look like options) that of
+    its arguments; each that is not what was recorded is told as a difference.
     """
     end_on_signals()
     given = _Given(program, files, {f"in/{name}": path for name, path in inputs}, args)
@@ -277,8 +277,13 @@ def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome,
         lines += [f"{verdict}: {_in_short(bundle, outcome)}", *(f"although {line}" for line in engine)]
     if left := compare.not_compared(bundle):
         lines.append(left)
-    for line in lines:
-        click.echo(printable(line), err=to_stderr)
+    try:
+        for line in lines:
+            click.echo(printable(line), err=to_stderr)
+    except BrokenPipeError:
+        raise
+    except OSError as why:  # whose exit code would read as a difference
+        raise Ours(f"cannot write the finding: {why.strerror}") from None
 
 
 def _in_short(bundle: Bundle, outcome: Outcome) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from insitu.sandbox.bundle.fields import U64, Fields, parse, shown
 from insitu.sandbox.bundle.results import outcome_from, outcome_to
-from insitu.sandbox.bundle.tree import Entry, check, entry_from
+from insitu.sandbox.bundle.tree import MAX_BYTES, Entry, check, entry_from
 from insitu.sandbox.channels.meter import Quota
 from insitu.sandbox.channels.named import NAME
 from insitu.sandbox.clocks import Frozen
@@ -243,4 +243,7 @@ def _files(raw: Fields) -> FilesPart:
     found = FilesPart(mode, raw.flag("kept"), tuple(entry_from(inner) for inner in raw.objects("entries")))
     raw.end()
     check(found.entries, raw.where)
+    size = sum(entry.size or 0 for entry in found.entries)
+    if found.kept and size > MAX_BYTES:
+        raise BundleError(f"{raw.where}: {size} bytes in all, and at most {MAX_BYTES} are kept")
     return found

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from insitu.sandbox.channels.base import Sink, Views, Wait, head, rest
+from insitu.sandbox.channels.base import PIECE, Sink, Views, Wait, head, rest
 from insitu.sandbox.errno import GuestError, GuestStop, from_host
 from insitu.sandbox.outcome import ChannelStatistics, LimitHit
 
@@ -46,14 +46,26 @@ class FdSink:
         self._fd, self._budget, self._calls, self.bytes, self._widened = fd, budget, 0, 0, False
 
     def write(self, views: Views, wait: Wait) -> int:
-        budget = self._budget
+        """All of it, as a descriptor that blocks takes it: programs count on that. Less only where it broke midway."""
+        budget, before = self._budget, self.bytes
         wanted = sum(map(len, views))
         left = budget.allowed - budget.used
+        reached = budget.used + wanted
+        ahead = head(views, left) if wanted > left else views  # the reader gets all that was allowed
+        self._calls += 1
+        try:
+            while ahead:
+                count = self._some(ahead if wanted <= PIECE else head(ahead, PIECE), wait)
+                if self.bytes - before == wanted:
+                    break
+                ahead = rest(ahead, count)
+                wait.check()
+        except GuestError:
+            if self.bytes == before:
+                raise
         if wanted > left:
-            reached = budget.used + wanted
-            self._all(head(views, left), wait)  # the reader gets all that was allowed
             raise budget.over(reached)
-        return self._some(views, wait)
+        return self.bytes - before
 
     def _some(self, views: Views, wait: Wait) -> int:
         while True:
@@ -68,14 +80,9 @@ class FdSink:
                 wait.until_ready(self._fd, select.POLLOUT)
             except OSError as error:
                 raise GuestError(from_host(error)) from None
-        self._calls += 1
         self.bytes += count
         self._budget.used += count
         return count
-
-    def _all(self, views: Views, wait: Wait) -> None:
-        while views:
-            views = rest(views, self._some(views, wait))
 
     def ready(self) -> int | None:
         return self._fd
