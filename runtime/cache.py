@@ -25,7 +25,7 @@ from typing import Final
 
 CACHE_BYTES: Final = 4 << 30
 """How much of a disk the cache may take, unless somebody says otherwise."""
-_DEGRADES: Final = (errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT)
+_DEGRADES: Final = (errno.ENOENT, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT)
 _UNFINISHED: Final = 3600  # seconds after which a file that was never renamed is somebody's who was killed
 
 
@@ -114,13 +114,13 @@ class CompiledCache:
         return self._store(self.files_path(digest), data, keep)
 
     def _store(self, path: Path, data: bytes, keep: Collection[Path]) -> Path:
-        self._make_room(len(data), {path.name, *(kept.name for kept in keep)})
+        self._make_room(len(data), path.name, {kept.name for kept in keep})
         _replace(path, data)
         _replace(path.with_suffix(".sum"), hashlib.sha256(data).hexdigest().encode())
         return path
 
-    def _make_room(self, size: int, keep: set[str]) -> None:
-        """Drop what was used longest ago until so many bytes more fit."""
+    def _make_room(self, size: int, name: str, keep: set[str]) -> None:
+        """Drop what was used longest ago until so many bytes fit, under that name."""
         found: list[tuple[float, int, str]] = []
         total, long_ago = size, time.time() - _UNFINISHED
         with os.scandir(self.directory) as entries:
@@ -133,7 +133,7 @@ class CompiledCache:
                     if info.st_mtime < long_ago:
                         _drop(entry.path)
                     continue
-                if entry.name.endswith((".cwasm", ".files")):
+                if entry.name.endswith((".cwasm", ".files")) and entry.name != name:
                     total += info.st_size
                     if entry.name not in keep:
                         found.append((info.st_mtime, info.st_size, entry.path))

@@ -28,6 +28,7 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--name", metavar="NAME", help="How it is called in records and headers.  [default: the host's name]")
 @click.option("--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm; repeatable.")
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
+@click.option("--cache-size", type=Size(), metavar="SIZE", help="What they may take of the disk.  [default: 4GiB]")
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
@@ -40,6 +41,7 @@ def node(
     name: str | None,
     programs: tuple[str, ...],
     cache: str | None,
+    cache_size: int | None,
     workers: int | None,
     spares: int | None,
     queue: int | None,
@@ -64,7 +66,13 @@ def node(
     for directory in programs:
         if not Path(directory).is_dir():
             raise click.UsageError(f"--programs {directory}: no such directory")
-    given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue}
+    given: dict[str, Any] = {
+        "name": name,
+        "cache_bytes": cache_size,
+        "workers": workers,
+        "spares": spares,
+        "queue": queue,
+    }
     given |= {"keep_failed": keep_failed, "keep_failed_size": keep_failed_size}
     given = {key: value for key, value in given.items() if value is not None}
     settings = Settings(socket=path, cache=cache or str(user_cache()), programs=programs, **given)
