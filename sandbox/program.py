@@ -6,6 +6,7 @@ from insitu.sandbox import raw, refusals
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.files.tree import NO_FILES
 from insitu.sandbox.limits import MAX_PROGRAM
+from insitu.sandbox.structure import check_structure
 
 _CORE: Final = b"\0asm\x01\0\0\0"
 _COMPONENT: Final = b"\0asm\x0d\0\x01\0"
@@ -20,6 +21,7 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
     if data.startswith(b"\0asm"):
         if not data.startswith(_CORE):
             raise ProgramError(f"{source}: wasm of an unknown version; version 1 runs here")
+        check_structure(data, source)
         return data
     if data.lstrip()[:1] not in (b"(", b";"):
         raise ProgramError(f"{source}: neither wasm (it does not begin with \\0asm) nor its text format")
@@ -29,6 +31,7 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
         raise ProgramError(f"{source}: {refusals.in_a_line(str(why))}") from None
     if wasm.startswith(_COMPONENT):
         raise ProgramError(f"{source}: {refusals.COMPONENT}")
+    check_structure(wasm, source)
     return wasm
 
 
