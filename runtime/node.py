@@ -23,8 +23,9 @@ from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
+from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.cache import CACHE_BYTES
-from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
+from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError, UnknownProgram
 from insitu.runtime.history import History
 from insitu.runtime.keep import BYTES_MOST, FailedLaunch, Keeper, failed, input_to_keep
 from insitu.runtime.loop import Loop, Timer
@@ -34,6 +35,7 @@ from insitu.runtime.pool import Need, Pool
 from insitu.runtime.programs import ProgramInfo, ProgramStore
 from insitu.runtime.record import Record
 from insitu.runtime.task import Task, parse
+from insitu.runtime.wants import Wants
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
@@ -80,7 +82,9 @@ class Node:
         self._loop = Loop()
         self._pool = Pool(min(settings.spares, settings.workers), settings.workers, settings.launches)
         self._force = Workforce(self._loop, self, settings.cache, settings.cache_bytes)
-        self._store = ProgramStore(settings.programs)
+        arrivals = Arrivals(os.path.join(settings.cache, "programs"))
+        self._wants = Wants(self._loop, arrivals, self._launch)
+        self._store = ProgramStore(settings.programs, arrivals)
         self._generations: OrderedDict[str, int] = OrderedDict()
         """Of the programs that the spawner has loaded, the least recently used first."""
         self._loading: dict[str, ProgramInfo] = {}
@@ -122,6 +126,7 @@ class Node:
         for task in list(self._by_peer.values()):
             wire.close_all(task.fds)
         self._by_peer.clear()
+        self._wants.close()
         for peer in list(self._peers):
             peer.close()
         self._force.close()
@@ -174,6 +179,8 @@ class Node:
             match message.get("op"):
                 case "launch":
                     kept = self._launch(peer, message, fds)
+                case "bytes":
+                    self._wants.take(peer, message)
                 case "ping":
                     peer.send(self._ping())
                 case "programs":
@@ -190,6 +197,7 @@ class Node:
 
     def gone(self, peer: Peer) -> None:
         self._peers.discard(peer)
+        self._wants.gone(peer)
         task = self._by_peer.pop(peer, None)
         if task is None:
             return
@@ -221,7 +229,12 @@ class Node:
         started, begun = time.time(), time.monotonic_ns()
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
-        task = parse(peer, message, fds, self._store, started, begun)
+        try:
+            task = parse(peer, message, fds, self._store, started, begun)
+        except UnknownProgram:
+            if self._wants.ask(peer, message, fds):
+                return True
+            raise
         digest = task.info.digest
         if digest in self._rejected:
             raise ProgramRejected(self._rejected[digest])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import insitu
+from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.bundle import SUFFIX as BUNDLE_SUFFIX
 from insitu.runtime.bundles.bundle import Bundle
@@ -29,6 +30,7 @@ from insitu.sandbox.limits import MAX_PROGRAM
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 _SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
 _SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
+_HEX: Final = re.compile(r"[0-9a-f]{64}")  # an arrival, known by its digest
 _PARTS: Final = re.compile(r"\d+|[A-Za-z]+")
 
 
@@ -81,12 +83,13 @@ def described(data: bytes, file: str, name: str, stated: Manifest, *, bundle: bo
 class ProgramStore:
     """Looks names up, and reads a file again only when it has changed."""
 
-    def __init__(self, directories: Iterable[str | Path] = ()) -> None:
-        """`directories` come before the shipped programs."""
+    def __init__(self, directories: Iterable[str | Path] = (), arrivals: Arrivals | None = None) -> None:
+        """`directories` come before the shipped programs. `arrivals` are found by digest alone."""
+        self._arrivals = arrivals
         self._directories = [Path(d) for d in directories] + [SHIPPED]
         # Text and not paths: a look-up is on the way of every launch.
         self._prefixes = [os.path.join(d, "") for d in self._directories]
-        self._known: dict[str, tuple[tuple[int, ...], ProgramInfo]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], ProgramInfo | ProgramRejected]] = {}
         self._by_digest: dict[str, str] = {}
         self._versions: dict[str, tuple[int, dict[str, list[str]]]] = {}
 
@@ -124,6 +127,11 @@ class ProgramStore:
                     return info
             except ProgramRejected:
                 pass
+        if self._arrivals is not None and (arrived := self._arrivals.find(digest)) is not None:
+            # Held against its digest when it came, and again now that it is read: nobody else chose its name.
+            if (stamp := _stamp(arrived)) is not None and (info := self._read(arrived, stamp)).digest == digest:
+                return info
+            self._arrivals.forget(arrived)
         return next((info for info in self.all() if info.digest == digest), None)
 
     def _within(self, prefix: str, name: str, plain: str, version: str) -> ProgramInfo | None:
@@ -166,8 +174,17 @@ class ProgramStore:
 
     def _read(self, file: str, stamp: tuple[int, ...]) -> ProgramInfo:
         known = self._known.get(file)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        if known is None or known[0] != stamp:
+            try:
+                known = (stamp, self._looked_at(file, stamp))
+            except ProgramRejected as why:
+                known = (stamp, why)  # as dear to find out as anything
+            self._known[file] = known
+        if isinstance(known[1], ProgramRejected):
+            raise ProgramRejected(str(known[1]))
+        return known[1]
+
+    def _looked_at(self, file: str, stamp: tuple[int, ...]) -> ProgramInfo:
         path = Path(file)
         if stamp[1] > MAX_PROGRAM:
             raise ProgramRejected(f"program {path.stem}: {stamp[1]} bytes, and at most {MAX_PROGRAM} are allowed")
@@ -177,8 +194,8 @@ class ProgramStore:
             raise ProgramRejected(f"program {path.stem}: cannot be read: {why.strerror}") from None
         bundle = path.suffix == BUNDLE_SUFFIX
         stated = Bundle(data, f"program {path.stem}").manifest if bundle else _beside(path)
-        info = described(data, file, path.stem, stated, bundle=bundle)
-        self._known[file] = (stamp, info)
+        name = stated.name if bundle and _HEX.fullmatch(path.stem) else path.stem
+        info = described(data, file, name, stated, bundle=bundle)
         self._by_digest[info.digest] = file
         return info
 
