@@ -80,6 +80,10 @@ def described(data: bytes, file: str, name: str, stated: Manifest, *, bundle: bo
     return ProgramInfo(plain, program_digest(data), file, version=stated.version or version, bundle=bundle, **words)
 
 
+class _Unread(ProgramRejected):
+    """Nothing is known of the program, and the next time may be better."""
+
+
 class ProgramStore:
     """Looks names up, and reads a file again only when it has changed."""
 
@@ -177,6 +181,8 @@ class ProgramStore:
         if known is None or known[0] != stamp:
             try:
                 known = (stamp, self._looked_at(file, stamp))
+            except _Unread:
+                raise
             except ProgramRejected as why:
                 known = (stamp, why)  # as dear to find out as anything
             self._known[file] = known
@@ -191,7 +197,7 @@ class ProgramStore:
         try:
             data = path.read_bytes()
         except OSError as why:
-            raise ProgramRejected(f"program {path.stem}: cannot be read: {why.strerror}") from None
+            raise _Unread(f"program {path.stem}: cannot be read: {why.strerror}") from None
         bundle = path.suffix == BUNDLE_SUFFIX
         stated = Bundle(data, f"program {path.stem}").manifest if bundle else _beside(path)
         name = stated.name if bundle and _HEX.fullmatch(path.stem) else path.stem
@@ -232,5 +238,5 @@ def _beside(path: Path) -> Manifest:
     except FileNotFoundError:
         return Manifest()
     except OSError as why:
-        raise ProgramRejected(f"program {path.stem}: its manifest cannot be read: {why.strerror}") from None
+        raise _Unread(f"program {path.stem}: its manifest cannot be read: {why.strerror}") from None
     return manifest.parse(data, f"program {path.stem}", bundle=False)

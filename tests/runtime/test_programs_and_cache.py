@@ -115,6 +115,20 @@ def test_what_is_no_file_is_no_program(tmp_path: Path) -> None:
     assert not {"pipe", "folder"} & {info.name for info in store.all()}
 
 
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "mine")
+    store = ProgramStore([tmp_path])
+
+    def fail(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(ProgramRejected, match="mine: cannot be read: Too many open files"):
+            store.find("mine")
+    assert store.find("mine").name == "mine"
+
+
 DIGEST = program_digest(b"program")
 
 
