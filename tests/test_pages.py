@@ -14,6 +14,7 @@ PAGES = [
     "jobs/README.md",
     "guests/README.md",
     "benchmarks/README.md",
+    "docs/programs.md",
     "docs/sandbox.md",
 ]
 

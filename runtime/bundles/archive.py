@@ -41,6 +41,7 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _DESCRIBED, _UTF8 = 0x1 | 0x40 | 0x2000, 0x8, 0x800
 _LEVEL: Final = 0x6  # how hard deflate tried: of no meaning here
 _ZIP64_EXTRA, _NAME_EXTRA = 0x0001, 0x7075
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _FULL: Final = 0xFFFFFFFF
 
@@ -242,31 +243,38 @@ class Archive:
 
     def _names(self, entries: list[Entry]) -> None:
         """That they are paths within one directory, and that no two are one wherever they may be unpacked."""
-        known: dict[
-            str, tuple[str, bool]
-        ] = {}  # as the most forgetful file system sees it → (as it is, whether listed)
+        known: dict[str, str] = {}  # as the most forgetful file system sees it → as it is
+        looked_at = {""}  # with all above it
+        listed: set[str] = set()
         files: set[str] = set()
         for entry in entries:
             name = entry.name
             if fault := _fault(name):
                 self._refuse(fault, name)
             path = name.removesuffix("/")
-            parts = path.split("/")
-            for depth in range(1, len(parts) + 1):
-                prefix = "/".join(parts[:depth])
-                folded = unicodedata.normalize("NFC", prefix).casefold()
-                listed = depth == len(parts)
-                there = known.get(folded)
-                if there is not None and (there[0] != prefix or (listed and there[1])):
-                    self._refuse(f"the same name as {there[0][:200]!r}, at least where case does not count", name)
-                known[folded] = (prefix, listed or (there is not None and there[1]))
+            prefix = path
+            while prefix not in looked_at:
+                folded = prefix.casefold() if prefix.isascii() else _folded(prefix)
+                there = known.setdefault(folded, prefix)
+                if there != prefix:
+                    self._refuse(f"the same name as {there[:200]!r}, where case and form do not count", name)
+                looked_at.add(prefix)
+                prefix = prefix.rpartition("/")[0]
+            if path in listed:
+                self._refuse(f"the same name as {path[:200]!r}", name)
+            listed.add(path)
             if not entry.is_directory:
                 files.add(path)
         for entry in entries:
-            parents = entry.name.removesuffix("/").split("/")[:-1]
-            for depth in range(1, len(parents) + 1):
-                if "/".join(parents[:depth]) in files:
+            parent = entry.name.removesuffix("/").rpartition("/")[0]
+            while parent:
+                if parent in files:
                     self._refuse("lies in a file and not in a directory", entry.name)
+                parent = parent.rpartition("/")[0]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _fault(name: str) -> str | None:
@@ -275,7 +283,7 @@ def _fault(name: str) -> str | None:
         return "a NUL in its name"
     if "\\" in name:
         return "a backslash in its name; '/' parts names here"
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+    if _CONTROL.search(name):
         return "a control character in its name"
     if name.startswith("/"):
         return "an absolute path"

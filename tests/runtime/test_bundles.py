@@ -93,6 +93,8 @@ BOMB = bytes(RATIO_FREE * 2)
         (zipped(Part("ß".encode(), flags=UTF8), Part(b"ss")), "the same name"),
         (zipped(Part("é".encode(), flags=UTF8), Part("e\u0301".encode(), flags=UTF8)), "the same name"),
         (zipped(Part(b"a/x"), Part(b"A/y")), "the same name as 'a'"),
+        (zipped(Part(b"A/x"), Part(b"a/q/z")), "the same name as 'A'"),
+        (zipped(Part(b"d/A/x"), Part(b"d/b"), Part(b"d/a/q/z")), "the same name as 'd/A'"),
         (zipped(ONE, Part(b"a/b")), "lies in a file"),
         (zipped(Part(b"a/b/c"), Part(b"a/b")), "lies in a file"),
         (zipped(*(Part(b"%d" % i) for i in range(MAX_ENTRIES + 1))), "10001 entries, and at most 10000"),
