@@ -3,7 +3,7 @@
 It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
-    load    {digest, name, bundle}  → loaded {digest, generation} | missing {digest} | rejected {digest, message}
+    load    {digest, name, bundle}  → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
             + what its compiler handed over, if the cache would not have it (runtime/stock.py)
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
@@ -101,7 +101,8 @@ class Spawner:
                 return self._answer({"op": "missing", "digest": digest})
             self._programs[digest] = program
             self._generation += 1
-        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation})
+        size = self._programs[digest].size
+        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
 
     def _unload(self, message: wire.Message) -> None:
         program = self._programs.pop(message["digest"], None)

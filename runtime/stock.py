@@ -56,8 +56,10 @@ class Stock:
                 path.unlink(missing_ok=True)  # made on another kind of processor
             return None
         program = self._runner.link(module, digest, name)
+        program.size = os.stat(path).st_size
         if brought is not None:
             program.code, program.files = brought.wasm, brought.files
+            program.size += brought.size
         return program
 
     def _files(self, digest: str) -> Pack | None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,6 +24,8 @@ _STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arriv
 _RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
 _ORDER_AGAIN = 0.05  # seconds
 COMPILE_SECONDS = 900.0
+COMPILERS = max(2, (os.cpu_count() or 1) // 2)
+"""Compilers at once: each may take a processor and a gigabyte, and launches come first."""
 
 
 class Events(Protocol):
@@ -62,6 +65,8 @@ class _Worker:
 class Workforce:
     def __init__(self, loop: Loop, events: Events, cache: str, cache_bytes: int = CACHE_BYTES) -> None:
         self._loop, self._events, self._cache, self._cache_bytes = loop, events, cache, cache_bytes
+        self._compiling = 0
+        self._to_compile: deque[ProgramInfo] = deque()
         self._handed: dict[str, list[int]] = {}
         """What compilers gave away because the cache would not have it, until the spawner has it."""
         self._workers: dict[int, _Worker] = {}
@@ -120,7 +125,11 @@ class Workforce:
         self._order({"op": "unload", "digest": digest})
 
     def compile(self, info: ProgramInfo) -> None:
-        """`program_compiled` follows, whatever becomes of the compiler."""
+        """`program_compiled` follows, whatever becomes of the compiler. Only so many compile at once."""
+        if self._compiling >= COMPILERS:
+            self._to_compile.append(info)
+            return
+        self._compiling += 1
         ours, theirs = wire.packet_pair()
         ours.setblocking(False)
         order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name, "bundle": info.bundle}
@@ -129,6 +138,9 @@ class Workforce:
             timer.cancel()
             self._loop.forget(ours.fileno())
             ours.close()
+            self._compiling -= 1
+            if self._to_compile and not self._closing:
+                self.compile(self._to_compile.popleft())
             self._events.program_compiled(info.digest, failure)
 
         def answered(_: int) -> None:

@@ -28,6 +28,8 @@ class Pack:
     wasm: str
     """Digest of the module in the bundle: its machine code is kept by that."""
     files: Files
+    size: int
+    """Bytes that are mapped."""
 
 
 def write(wasm: str, files: Mapping[str, bytes]) -> bytes:
@@ -52,4 +54,4 @@ def read(fd: int) -> Pack:
         at += size
     if at != len(mapped):
         raise ValueError("a pack of another length")
-    return Pack(index["wasm"], Files.held(files))
+    return Pack(index["wasm"], Files.held(files), len(mapped))
