@@ -10,7 +10,7 @@ Closing a launch before its outcome cancels it: the guest is ended at once.
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,6 +21,7 @@ from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
 from insitu.sandbox.limits import Limits
 
+_PIECE: Final = 256 << 10  # bytes of a program in one frame
 SOCKET_VARIABLE: Final = "INSITU_SOCKET"
 
 
@@ -104,11 +105,15 @@ def _error(message: wire.Message) -> NodeError:
 class Launch(_Connection):
     """One launch over one connected stream socket (see `wire.Socket` for what is asked of it)."""
 
-    def start(self, request: LaunchRequest, stdin: int, stdout: int) -> Accepted:
+    def start(
+        self, request: LaunchRequest, stdin: int, stdout: int, provider: Callable[[str], bytes | None] | None = None
+    ) -> Accepted:
         """Hand over; returns once a worker has it. The caller keeps, and closes, its own copies of the descriptors.
 
         `stdin` is a file, read with pread from its beginning, or a stream; `stdout` should be a pipe's write end. Pipes
         and sockets become non-blocking, for all who share the description.
+        `provider` is asked for the bytes of a program that was named by its digest, `sha256:…`, when the node does not
+        have it; None from it: it has none either. They are sent, and the node holds them against the digest.
         Raises `Busy`, `UnknownProgram`, `ProgramRejected`, `BadRequest`, `NodeUnavailable`: then nothing was started.
         """
         message = {
@@ -121,6 +126,7 @@ class Launch(_Connection):
             "object": request.object,
             "limits": request.limits.to_wire(),
             "env": dict(request.env),
+            "brings": provider is not None,
         }
         if request.isolation:
             message["isolation"] = request.isolation
@@ -131,10 +137,21 @@ class Launch(_Connection):
         except OSError as why:
             raise NodeUnavailable(f"the node went away before it had the request: {why}") from None
         answer = self._receive(NodeUnavailable, "before it accepted")
+        if "need" in answer and provider is not None:
+            self._provide(provider(str(answer["need"])))
+            answer = self._receive(NodeUnavailable, "before it accepted")
         try:
             return Accepted(answer["id"], answer["digest"], answer["content_type"])
         except KeyError as missing:
             raise ProtocolError(f"an acceptance without {missing}") from None
+
+    def _provide(self, data: bytes | None) -> None:
+        pieces = [{"absent": True}] if data is None else _pieces(data)
+        try:
+            for piece in pieces:
+                wire.send(self._sock, {"op": "bytes", "v": wire.VERSION, **piece})
+        except OSError:
+            pass  # the node hung up, having said why: that is read next
 
     def outcome(self) -> Record:
         """Wait for the end. Raises `NodeLost` when the node went away: the launch was started, its end is unknown."""
@@ -143,6 +160,11 @@ class Launch(_Connection):
             return Record.from_wire(message["record"])
         except (KeyError, TypeError, ValueError) as why:
             raise ProtocolError(f"a record of another shape: {why}") from None
+
+
+def _pieces(data: bytes) -> Iterator[dict[str, Any]]:
+    for at in range(0, max(1, len(data)), _PIECE):
+        yield {"data": data[at : at + _PIECE], "last": at + _PIECE >= len(data)}
 
 
 class NodeClient:

@@ -1,6 +1,8 @@
 """The words of a run request, one grammar for hooks, jobs and the command line.
 
     X-Run: NAME [ARG…]          at most 4 KiB
+    X-Run: NAME@VERSION …       that version of it
+    X-Run: sha256:<64 hex> …    exactly these bytes
 
 The value is split into words as a POSIX shell would (white space, '…', "…", backslash; nothing is expanded), then
 each word is percent-decoded to UTF-8. So a plain word needs no care, and a word with any character at all can be
@@ -16,7 +18,9 @@ from urllib.parse import quote, unquote_to_bytes
 
 MAX_BYTES = 4096
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}(?::[0-9a-f]{64})?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}")
+_PROGRAM = re.compile(rf"{_NAME.pattern}(?::[0-9a-f]{{64}}|@{_VERSION.pattern})?")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -27,7 +31,7 @@ class GrammarError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A program's name (or `sha256:…` digest) and its arguments, the program's own name not among them."""
+    """A program (`NAME`, `NAME@VERSION` or `sha256:…`) and its arguments, the program's own name not among them."""
 
     program: str
     args: tuple[str, ...] = ()
@@ -55,14 +59,27 @@ def parse_run(value: str) -> RunRequest:
 
 
 def check_name(name: str) -> None:
-    """A program's name: letters, digits, `.`, `_`, `-`, or a digest `sha256:…`. Raises `GrammarError`."""
-    if _NAME.fullmatch(name) is None:
+    """What names a program: letters, digits, `.`, `_`, `-`, then perhaps `@VERSION`; or a digest `sha256:…`.
+
+    Raises `GrammarError`.
+    """
+    if _PROGRAM.fullmatch(name) is None:
         raise GrammarError(
             f"run request: {name[:80]!r} is no program's name; allowed are up to 128 letters, digits, '.', '_' and '-' "
-            "beginning with a letter or digit, or sha256: and 64 hexadecimal digits"
+            "beginning with a letter or digit, with @ and a version behind them or not, "
+            "or sha256: and 64 hexadecimal digits"
         )
     if ":" in name and not name.startswith("sha256:"):
         raise GrammarError(f"run request: {name[:80]!r} names a digest other than sha256")
+
+
+def is_name(text: str) -> bool:
+    """Whether a program can be called so: no version, no digest."""
+    return _NAME.fullmatch(text) is not None
+
+
+def is_version(text: str) -> bool:
+    return _VERSION.fullmatch(text) is not None
 
 
 def _decode(word: str, at: int) -> str:

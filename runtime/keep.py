@@ -186,6 +186,8 @@ class Keeper:
         if known is not None and known.is_file():
             return None
         try:
+            if info.bundle:
+                return None  # its module alone would be half of it: such a run is told of, and not run again
             with open(info.path, "rb") as file:
                 data = file.read(PROGRAM_MOST + 1)
         except OSError:

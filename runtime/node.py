@@ -23,9 +23,10 @@ from typing import Any, Final
 
 import insitu
 from insitu.runtime import wire
+from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
-from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
+from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError, UnknownProgram
 from insitu.runtime.history import History
 from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
 from insitu.runtime.loaded import Loaded
@@ -38,6 +39,7 @@ from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
 from insitu.runtime.task import Task, parse
 from insitu.runtime.tenants import Tenants
+from insitu.runtime.wants import Wants
 from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
@@ -60,9 +62,13 @@ class Node:
         self._pool = Pool(
             min(settings.spares_min, workers), min(settings.spares_max, workers), workers, settings.launches
         )
-        self._force = Workforce(self._loop, self, settings.cache, Confinement.of(settings.user, settings.strict))
+        self._force = Workforce(
+            self._loop, self, settings.cache, settings.cache_bytes, Confinement.of(settings.user, settings.strict)
+        )
         self._friends = identity.ids(settings.allow_uid)
-        self._store = ProgramStore(settings.programs)
+        arrivals = Arrivals(os.path.join(settings.cache, "programs"))
+        self._wants = Wants(self._loop, arrivals, self._launch)
+        self._store = ProgramStore(settings.programs, arrivals)
         self._loaded = Loaded(settings.loaded_bytes)
         self._loading: dict[str, ProgramInfo] = {}
         self._compiled: set[str] = set()
@@ -109,6 +115,7 @@ class Node:
         for task in list(self._by_peer.values()):
             wire.close_all(task.fds)
         self._by_peer.clear()
+        self._wants.close()
         for peer in list(self._peers):
             peer.close()
         self._force.close()
@@ -161,6 +168,8 @@ class Node:
             match message.get("op"):
                 case "launch":
                     kept = self._launch(peer, message, fds)
+                case "bytes":
+                    self._wants.take(peer, message)
                 case "ping":
                     peer.send(self._ping())
                 case "programs":
@@ -177,6 +186,7 @@ class Node:
 
     def gone(self, peer: Peer) -> None:
         self._peers.discard(peer)
+        self._wants.gone(peer)
         task = self._by_peer.pop(peer, None)
         if task is None:
             return
@@ -210,7 +220,12 @@ class Node:
         started, begun = time.time(), time.monotonic_ns()
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
-        task = parse(peer, message, fds, self._store, started, begun)
+        try:
+            task = parse(peer, message, fds, self._store, started, begun)
+        except UnknownProgram:
+            if self._wants.ask(peer, message, fds):
+                return True
+            raise
         task.isolation = self._settings.isolation_of(message.get("isolation"))
         if task.info.digest in self._rejected:
             raise ProgramRejected(self._rejected[task.info.digest])

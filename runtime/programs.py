@@ -1,101 +1,215 @@
-"""Which programs a node has: `.wasm` files in directories, each with an optional manifest beside it.
+"""Which programs a node has: modules and bundles in directories, found by name, by name and version, or by digest.
 
-    DIR/watermark.wasm
-    DIR/watermark.toml      summary = "…"   content_type = "source"     (both optional)
+    DIR/watermark.wasm            a module, and beside it, if anybody wrote one, its manifest:
+    DIR/watermark.toml            summary = "…"   content_type = "source"   (docs/programs.md)
+    DIR/watermark@1.2.zip         a bundle: manifest, module and files in one; named for what its manifest says
 
-`content_type` is what the result is: a media type, or "source" for the type of the object that was read. A program
-without a manifest gives `application/octet-stream`. Where two directories have a name, the first one listed wins.
+Without a version the plain file is meant, and where there is none the newest version. Where two directories have a
+name, the first one listed wins. Whatever a program is called, a launch names its digest.
 """
 
 import os
 import re
 import stat
-import tomllib
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
 import insitu
+from insitu.runtime.arrivals import Arrivals
+from insitu.runtime.bundles import manifest
+from insitu.runtime.bundles.bundle import SUFFIX as BUNDLE_SUFFIX
+from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE, Manifest
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.sandbox.digest import is_digest, program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
-DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
-_CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
-_FIELDS: Final[tuple[str, ...]] = ("summary", "content_type")
-_SUFFIX: Final = ".wasm"
-_MANIFEST_MAX: Final = 64 << 10
+_SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
+_SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
+_HEX: Final = re.compile(r"[0-9a-f]{64}")  # an arrival, known by its digest
+_PARTS: Final = re.compile(r"\d+|[A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """A program as a node knows it. `path` is the file it was read from."""
+    """A program as a node knows it. `path` is the file it was read from; the rest is as in `Manifest`."""
 
     name: str
     digest: str
     path: str
     summary: str = ""
     content_type: str = DEFAULT_CONTENT_TYPE
+    version: str = ""
+    licence: str = ""
+    arguments: tuple[str, ...] = ()
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    bundle: bool = False
+    """Whether it is a bundle: then `digest` is that of the whole file."""
+
+    @property
+    def title(self) -> str:
+        """NAME or NAME@VERSION."""
+        return f"{self.name}@{self.version}" if self.version else self.name
 
     def to_wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_wire(cls, raw: Mapping[str, Any]) -> "ProgramInfo":
-        return cls(**raw)
+        words: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+        return cls(**words)
+
+
+_SHARED: Final = {f.name for f in fields(ProgramInfo)} & {f.name for f in fields(Manifest)} - {"name", "version"}
+
+
+def described(data: bytes, file: str, name: str, stated: Manifest, *, bundle: bool) -> ProgramInfo:
+    """The program of those bytes, called `name` or, in its file's name, NAME@VERSION. Raises `ProgramRejected`."""
+    plain, _, version = name.partition("@")
+    if bundle and plain != stated.name:
+        raise ProgramRejected(f"program {name}: its manifest says that it is {stated.name!r}")
+    if version and version != stated.version and (bundle or stated.version):
+        raise ProgramRejected(f"program {name}: its manifest says that it is version {stated.version!r}")
+    words = {key: getattr(stated, key) for key in _SHARED}
+    return ProgramInfo(plain, program_digest(data), file, version=stated.version or version, bundle=bundle, **words)
+
+
+class _Unread(ProgramRejected):
+    """Nothing is known of the program, and the next time may be better."""
 
 
 class ProgramStore:
     """Looks names up, and reads a file again only when it has changed."""
 
-    def __init__(self, directories: Iterable[str | Path] = ()) -> None:
-        """`directories` come before the shipped programs."""
+    def __init__(self, directories: Iterable[str | Path] = (), arrivals: Arrivals | None = None) -> None:
+        """`directories` come before the shipped programs. `arrivals` are found by digest alone."""
+        self._arrivals = arrivals
         self._directories = [Path(d) for d in directories] + [SHIPPED]
         # Text and not paths: a look-up is on the way of every launch.
         self._prefixes = [os.path.join(d, "") for d in self._directories]
-        self._known: dict[str, tuple[tuple[int, ...], ProgramInfo]] = {}
+        self._known: dict[str, tuple[tuple[int, ...], ProgramInfo | ProgramRejected]] = {}
+        self._by_digest: dict[str, str] = {}
+        self._versions: dict[str, tuple[int, dict[str, list[str]]]] = {}
 
     def find(self, name: str) -> ProgramInfo:
-        """By name or `sha256:…` digest. Raises `UnknownProgram`, or `ProgramRejected` when its files cannot be read."""
+        """By `NAME`, `NAME@VERSION` or `sha256:…`. Raises `UnknownProgram`, or `ProgramRejected` when its files are
+        not what they should be."""
         if is_digest(name):
-            for info in self.all():
-                if info.digest == name:
-                    return info
+            if (found := self._with_digest(name)) is not None:
+                return found
         elif "/" not in name:
+            plain, _, version = name.partition("@")
             for prefix in self._prefixes:
-                path = f"{prefix}{name}{_SUFFIX}"
-                if (stamp := _stamp(path)) is not None:
-                    return self._read(path, stamp)
+                if (info := self._within(prefix, name, plain, version)) is not None:
+                    return info
         raise UnknownProgram(f"no program {name!r} here; `insitu program list` shows the shipped ones")
 
     def all(self) -> list[ProgramInfo]:
-        """All readable programs, by name."""
+        """All readable programs, by name and version."""
         found: dict[str, ProgramInfo] = {}
         for directory in self._directories:
-            for path in sorted(directory.glob(f"*{_SUFFIX}")):
-                if path.stem not in found and (stamp := _stamp(str(path))) is not None:
-                    try:
-                        found[path.stem] = self._read(str(path), stamp)
-                    except ProgramRejected:
-                        continue  # `find` says what is wrong with it when somebody asks for it
-        return sorted(found.values(), key=lambda info: info.name)
+            for suffix in _SUFFIXES:
+                for path in sorted(directory.glob(f"*{suffix}")):
+                    if path.stem not in found and (stamp := _stamp(str(path))) is not None:
+                        try:
+                            found[path.stem] = self._read(str(path), stamp)
+                        except ProgramRejected:
+                            continue  # `find` says what is wrong with it when somebody asks for it
+        return sorted(found.values(), key=lambda info: (info.name, _order(info.version)))
+
+    def _with_digest(self, digest: str) -> ProgramInfo | None:
+        path = self._by_digest.get(digest)
+        if path is not None and (stamp := _stamp(path)) is not None:
+            try:
+                if (info := self._read(path, stamp)).digest == digest:
+                    return info
+            except ProgramRejected:
+                pass
+        if self._arrivals is not None and (arrived := self._arrivals.find(digest)) is not None:
+            # Held against its digest when it came, and again now that it is read: nobody else chose its name.
+            if (stamp := _stamp(arrived)) is not None and (info := self._read(arrived, stamp)).digest == digest:
+                return info
+            self._arrivals.forget(arrived)
+        return next((info for info in self.all() if info.digest == digest), None)
+
+    def _within(self, prefix: str, name: str, plain: str, version: str) -> ProgramInfo | None:
+        """In one directory."""
+        if (info := self._at(f"{prefix}{name}")) is not None:
+            return info
+        if version:
+            info = self._at(f"{prefix}{plain}")
+            return info if info is not None and info.version == version else None
+        stems = self._versions_in(prefix).get(plain)
+        return self._at(f"{prefix}{stems[-1]}") if stems else None
+
+    def _at(self, stem: str) -> ProgramInfo | None:
+        for suffix in _SUFFIXES:
+            path = f"{stem}{suffix}"
+            if (stamp := _stamp(path)) is not None:
+                return self._read(path, stamp)
+        return None
+
+    def _versions_in(self, prefix: str) -> dict[str, list[str]]:
+        """NAME → the stems NAME@VERSION of a directory, the newest last."""
+        try:
+            changed = os.stat(prefix).st_mtime_ns
+        except OSError:
+            return {}
+        known = self._versions.get(prefix)
+        if known is not None and known[0] == changed:
+            return known[1]
+        found: dict[str, list[str]] = {}
+        for entry in os.listdir(prefix):
+            stem, suffix = os.path.splitext(entry)
+            plain, at, _ = stem.partition("@")
+            if at and plain and suffix in _SUFFIXES:
+                found.setdefault(plain, []).append(stem)
+        for stems in found.values():
+            stems.sort(key=lambda stem: _order(stem.partition("@")[2]))
+        if time.time_ns() - changed > _SETTLED:
+            self._versions[prefix] = (changed, found)
+        return found
 
     def _read(self, file: str, stamp: tuple[int, ...]) -> ProgramInfo:
         known = self._known.get(file)
-        if known is not None and known[0] == stamp:
-            return known[1]
+        if known is None or known[0] != stamp:
+            try:
+                known = (stamp, self._looked_at(file, stamp))
+            except _Unread:
+                raise
+            except ProgramRejected as why:
+                known = (stamp, why)  # as dear to find out as anything
+            self._known[file] = known
+        if isinstance(known[1], ProgramRejected):
+            raise ProgramRejected(str(known[1]))
+        return known[1]
+
+    def _looked_at(self, file: str, stamp: tuple[int, ...]) -> ProgramInfo:
         path = Path(file)
         if stamp[1] > MAX_PROGRAM:
             raise ProgramRejected(f"program {path.stem}: {stamp[1]} bytes, and at most {MAX_PROGRAM} are allowed")
         try:
-            digest = program_digest(path.read_bytes())
+            data = path.read_bytes()
         except OSError as why:
-            raise ProgramRejected(f"program {path.stem}: cannot be read: {why.strerror}") from None
-        info = ProgramInfo(path.stem, digest, file, **_manifest(path))
-        self._known[file] = (stamp, info)
+            raise _Unread(f"program {path.stem}: cannot be read: {why.strerror}") from None
+        bundle = path.suffix == BUNDLE_SUFFIX
+        stated = Bundle(data, f"program {path.stem}").manifest if bundle else _beside(path)
+        name = stated.name if bundle and _HEX.fullmatch(path.stem) else path.stem
+        info = described(data, file, name, stated, bundle=bundle)
+        self._by_digest[info.digest] = file
         return info
+
+
+def _order(version: str) -> list[tuple[int, int, str]]:
+    """1.9 before 1.10; a word before the end before a number: 1.0rc1, 1.0, 1.0.1."""
+    parts = [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in _PARTS.findall(version)]
+    return [*parts, (1, -1, "")]
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:
@@ -106,34 +220,23 @@ def _stamp(path: str) -> tuple[int, ...] | None:
         return None
     if not stat.S_ISREG(program.st_mode):
         return None  # a named pipe would hold us up until somebody wrote to it
+    own = (program.st_ino, program.st_size, program.st_mtime_ns)
+    if path.endswith(BUNDLE_SUFFIX):
+        return own
     try:
-        manifest = os.stat(f"{path.removesuffix(_SUFFIX)}.toml")
+        beside = os.stat(f"{path.removesuffix('.wasm')}.toml")
     except OSError:
-        return (program.st_ino, program.st_size, program.st_mtime_ns)
-    return (program.st_ino, program.st_size, program.st_mtime_ns, manifest.st_ino, manifest.st_mtime_ns)
+        return own
+    return (*own, beside.st_ino, beside.st_mtime_ns)
 
 
-def _manifest(path: Path) -> dict[str, str]:
+def _beside(path: Path) -> Manifest:
+    """What NAME.toml beside NAME.wasm says."""
     try:
         with open(path.with_suffix(".toml"), "rb") as file:
-            data = file.read(_MANIFEST_MAX + 1)
+            data = file.read(manifest.MAX_BYTES_OF_IT + 1)
     except FileNotFoundError:
-        return {}
+        return Manifest()
     except OSError as why:
-        raise ProgramRejected(f"program {path.stem}: its manifest cannot be read: {why.strerror}") from None
-    if len(data) > _MANIFEST_MAX:
-        raise ProgramRejected(f"program {path.stem}: its manifest is over {_MANIFEST_MAX} bytes")
-    try:
-        fields = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as why:
-        raise ProgramRejected(f"program {path.stem}: its manifest is no TOML: {why}") from None
-    found: dict[str, str] = {key: fields[key] for key in _FIELDS if key in fields}
-    for key, value in found.items():
-        if not isinstance(value, str):
-            raise ProgramRejected(f"program {path.stem}: its manifest's {key} is no string")
-    if not _CONTENT_TYPE.fullmatch(found.get("content_type", "source")):
-        raise ProgramRejected(
-            f"program {path.stem}: its manifest's content_type {found['content_type']!r} is neither a media type "
-            'such as "text/plain; charset=utf-8" nor "source"'
-        )
-    return found
+        raise _Unread(f"program {path.stem}: its manifest cannot be read: {why.strerror}") from None
+    return manifest.parse(data, f"program {path.stem}", bundle=False)

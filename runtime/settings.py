@@ -17,6 +17,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
+from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.errors import BadRequest
 from insitu.runtime.keep import BYTES_MOST
 from insitu.sandbox.errors import LimitsError
@@ -86,6 +87,8 @@ class Settings:
 
     socket: str
     cache: str
+    cache_bytes: Annotated[int, Size()] = CACHE_BYTES
+    """Bytes that the cache may take; what was used longest ago goes first."""
     name: str = field(default_factory=lambda: os.uname().nodename)
     programs: tuple[str, ...] = ()
     isolation: Annotated[str, Choice(ISOLATIONS)] = "process"

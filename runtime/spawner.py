@@ -3,10 +3,12 @@
 It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
-    load    {digest, name}          → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
+    load    {digest, name, bundle}  → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
+            + what its compiler handed over, if the cache would not have it (runtime/stock.py)
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
-    compile {path, digest, name} + socket     the child answers on that socket: {} | {rejected: …} | {failed: …}
+    compile {path, digest, name, bundle} + socket     the child answers on that socket: {} | {rejected: …}
+                                    | {failed: …} | {unkept: why} + what the next load is to be handed
 
 and `exited {pid, status}` whenever a child has ended. `generation` counts loads: a worker can run every program whose
 generation is not above its own.
@@ -18,30 +20,28 @@ import signal
 import socket
 import sys
 import time
-from pathlib import Path
 from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.confine.guard import Guard, NotConfined
 from insitu.runtime.confine.settings import Confinement
+from insitu.runtime.errors import ProgramRejected
+from insitu.runtime.stock import Stock
 from insitu.runtime.worker import prepare, serve
-from insitu.sandbox import raw
-from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
 from insitu.sandbox.launch import Runner
-from insitu.sandbox.program import Program, compile_program, to_wasm
+from insitu.sandbox.program import Program
 
 SEE_OFF: Final = 2.0  # seconds
 
 
 class Spawner:
     def __init__(self, node: socket.socket, cache: CompiledCache, guard: Guard) -> None:
-        self._node, self._cache, self._guard = node, cache, guard
+        self._node, self._guard = node, guard
         self._runner = Runner()
+        self._stock = Stock(self._runner, cache)
         self._programs: dict[str, Program] = {}
-        self._sizes: dict[str, int] = {}
-        """Of the machine code of each, in bytes."""
         self._generation = 0
         self._pid = os.getpid()
 
@@ -90,24 +90,19 @@ class Spawner:
             except OSError:
                 return  # the node is gone, and so are we in a moment
 
-    def _load(self, message: wire.Message) -> None:
+    def _load(self, message: wire.Message, *handed: int) -> None:
         digest = message["digest"]
         if digest not in self._programs:
-            path = self._cache.find(digest)
-            if path is None:
-                return self._answer({"op": "missing", "digest": digest})
             try:
-                module = raw.load_module(self._runner.engine, os.fsencode(path))
-                self._programs[digest] = self._runner.link(module, digest, message["name"])
-                self._sizes[digest] = path.stat().st_size
+                program = self._stock.load(digest, message["name"], bundle=message["bundle"], handed=handed)
             except ProgramError as why:
                 return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
-            except EngineError:
-                path.unlink(missing_ok=True)  # made on another kind of processor
+            if program is None:
                 return self._answer({"op": "missing", "digest": digest})
+            self._programs[digest] = program
             self._generation += 1
             self._guard.loaded()
-        size = self._sizes[digest]
+        size = self._programs[digest].size
         return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
 
     def _unload(self, message: wire.Message) -> None:
@@ -170,31 +165,34 @@ class Spawner:
             answer = self._be_child("insitu-compile", fd)
             os.nice(5)  # launches come first
             self._guard.enter_compiler(message["path"])
-            wire.send_packet(answer, self._compiled(message))
+            wire.send_packet(answer, *self._compiled(message))
             os._exit(0)
         except BaseException:  # noqa: BLE001 - as above
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(70)
 
-    def _compiled(self, message: wire.Message) -> wire.Message:
+    def _compiled(self, message: wire.Message) -> tuple[wire.Message, list[int]]:
         try:
-            data = Path(message["path"]).read_bytes()
-            if program_digest(data) != message["digest"]:
-                return {"failed": f"{message['path']} changed while it was looked at; ask again"}
-            module = compile_program(self._runner.engine, to_wasm(data, message["name"]), message["name"])
-            self._cache.store(message["digest"], raw.serialize(module))
-        except ProgramError as why:
-            return {"rejected": str(why)}
+            prepared = self._stock.prepare(
+                message["path"],
+                message["digest"],
+                message["name"],
+                bundle=message["bundle"],
+                keep=self._stock.entries(self._programs.values()),
+            )
+        except (ProgramError, ProgramRejected) as why:
+            return {"rejected": str(why)}, []
         except (OSError, EngineError) as why:
-            return {"failed": f"cannot keep what was compiled: {why}"}
-        return {}
+            return {"failed": f"cannot be made ready: {why}"}, []
+        return prepared.to_wire(), prepared.handed
 
 
 def main() -> None:
-    """`python -m insitu.runtime.spawner PARENT-PID CACHE-DIR CONFINEMENT`, with the packet socket to the node on
-    descriptor 3."""
-    parent, directory, confinement = int(sys.argv[1]), sys.argv[2], Confinement.from_word(sys.argv[3])
+    """`python -m insitu.runtime.spawner PARENT-PID CACHE-DIR CACHE-BYTES CONFINEMENT`, the packet socket to the node
+    on descriptor 3."""
+    parent, directory, cache_bytes = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    confinement = Confinement.from_word(sys.argv[4])
     process.die_with_parent(parent)
     process.set_name("insitu-spawner")
     # Ctrl-C in a terminal reaches the whole group: the node ends us in good order.
@@ -202,7 +200,7 @@ def main() -> None:
     node = socket.socket(fileno=process.NODE_FD)
     try:
         guard = Guard(confinement.setup(directory))
-        spawner = Spawner(node, CompiledCache(directory), guard)
+        spawner = Spawner(node, CompiledCache(directory, most=cache_bytes), guard)
         for canonical_nans in (False, True):
             engine_key(canonical_nans)  # looks into Python's packages, which may be out of reach from here on
         guard.enter_spawner_and_say(strict=confinement.strict)

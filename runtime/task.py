@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from insitu.runtime import wire
-from insitu.runtime.errors import BadRequest
+from insitu.runtime.bundles.asked import granted
+from insitu.runtime.errors import BadRequest, ProgramRejected
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
 from insitu.runtime.loop import Timer
 from insitu.runtime.peer import Peer
@@ -75,15 +76,21 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
         found = Limits.from_wire(limits)
     except (GrammarError, LimitsError) as why:
         raise BadRequest(str(why)) from None
+    info = store.find(message["program"])
+    if info.inputs or info.outputs:
+        raise ProgramRejected(
+            f"program {info.name} needs the named channels {', '.join((*info.inputs, *info.outputs))}, and a launch on "
+            "a node has only stdin, stdout and stderr"
+        )
     return Task(
         id=secrets.token_hex(16),
         peer=peer,
-        info=store.find(message["program"]),
-        args=tuple(args),
+        info=info,
+        args=tuple(args) or info.arguments,
         tenant=message["tenant"],
         request_id=message["request_id"],
         object=message["object"],
-        limits=found,
+        limits=granted(info.limits, found),
         env=env,
         fds=fds,
         started=started,

@@ -51,6 +51,7 @@ def _run(
 ) -> dict[str, Any]:
     begun: list[int] = []
     try:
+        program = programs[message["digest"]]
         stdin, stdout = fds
         make_pollable(stdout)
         launch = Launch(
@@ -60,9 +61,10 @@ def _run(
             Limits(**message["limits"]),
             env=message["env"],
             stderr=StderrSink(message["stderr"]),
+            files=program.files,
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
-        outcome = runner.run(programs[message["digest"]], launch)
+        outcome = runner.run(program, launch)
     except (SandboxError, OSError) as why:
         outcome = Outcome("lost", note=f"the host failed: {why}")
     return {"begun": begun[0] if begun else 0, "outcome": outcome.to_wire()}

@@ -9,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from insitu.runtime import process, wire
+from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.confine.settings import DEFAULT, Confinement
 from insitu.runtime.errors import ProtocolError
 from insitu.runtime.loop import Loop, Timer
@@ -23,6 +25,8 @@ _STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arriv
 _RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
 _ORDER_AGAIN = 0.05  # seconds
 COMPILE_SECONDS = 900.0
+COMPILERS = max(2, (os.cpu_count() or 1) // 2)
+"""Compilers at once: each may take a processor and a gigabyte, and launches come first."""
 
 
 class Events(Protocol):
@@ -62,8 +66,15 @@ class _Worker:
 
 
 class Workforce:
-    def __init__(self, loop: Loop, events: Events, cache: str, confinement: Confinement = DEFAULT) -> None:
-        self._loop, self._events, self._cache, self._confinement = loop, events, cache, confinement
+    def __init__(
+        self, loop: Loop, events: Events, cache: str, cache_bytes: int = CACHE_BYTES, confinement: Confinement = DEFAULT
+    ) -> None:
+        self._loop, self._events, self._cache, self._cache_bytes = loop, events, cache, cache_bytes
+        self._confinement = confinement
+        self._compiling = 0
+        self._to_compile: deque[ProgramInfo] = deque()
+        self._handed: dict[str, list[int]] = {}
+        """What compilers gave away because the cache would not have it, until the spawner has it."""
         self._workers: dict[int, _Worker] = {}
         self._spawner: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
@@ -83,6 +94,7 @@ class Workforce:
                     str(theirs.fileno()),
                     str(os.getpid()),
                     self._cache,
+                    str(self._cache_bytes),
                     self._confinement.word(),
                 ],
                 pass_fds=[theirs.fileno()],
@@ -107,31 +119,46 @@ class Workforce:
     # Orders.
 
     def load(self, info: ProgramInfo) -> None:
-        if not self._order({"op": "load", "digest": info.digest, "name": info.name}):
+        handed = self._handed.get(info.digest, ())
+        order = {"op": "load", "digest": info.digest, "name": info.name, "bundle": info.bundle}
+        if not self._order(order, *handed):
             # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
             self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
+            return
+        wire.close_all(self._handed.pop(info.digest, ()))
 
     def unload(self, digest: str) -> None:
         """An order that is lost only costs memory."""
         self._order({"op": "unload", "digest": digest})
 
     def compile(self, info: ProgramInfo) -> None:
-        """`program_compiled` follows, whatever becomes of the compiler."""
+        """`program_compiled` follows, whatever becomes of the compiler. Only so many compile at once."""
+        if self._compiling >= COMPILERS:
+            self._to_compile.append(info)
+            return
+        self._compiling += 1
         ours, theirs = wire.packet_pair()
         ours.setblocking(False)
-        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name}
+        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name, "bundle": info.bundle}
 
         def finish(failure: str | None) -> None:
             timer.cancel()
             self._loop.forget(ours.fileno())
             ours.close()
+            self._compiling -= 1
+            if self._to_compile and not self._closing:
+                self.compile(self._to_compile.popleft())
             self._events.program_compiled(info.digest, failure)
 
         def answered(_: int) -> None:
             packet = wire.receive_packet(ours)
             if packet is None:
                 return finish("the compiler died (out of memory or of its CPU time)")
-            message, _fds = packet
+            message, fds = packet
+            if fds:
+                log.warning("program %s is kept in memory alone: %s", info.name, message.get("unkept"))
+                wire.close_all(self._handed.pop(info.digest, ()))
+                self._handed[info.digest] = fds
             if "rejected" in message:
                 self._events.program_rejected(info.digest, message["rejected"])
             return finish(message.get("failed"))

@@ -4,7 +4,9 @@ from typing import Final
 
 from insitu.sandbox import raw, refusals
 from insitu.sandbox.errors import ProgramError
+from insitu.sandbox.files.tree import NO_FILES
 from insitu.sandbox.limits import MAX_PROGRAM
+from insitu.sandbox.structure import check_structure
 
 _CORE: Final = b"\0asm\x01\0\0\0"
 _COMPONENT: Final = b"\0asm\x0d\0\x01\0"
@@ -19,6 +21,7 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
     if data.startswith(b"\0asm"):
         if not data.startswith(_CORE):
             raise ProgramError(f"{source}: wasm of an unknown version; version 1 runs here")
+        check_structure(data, source)
         return data
     if data.lstrip()[:1] not in (b"(", b";"):
         raise ProgramError(f"{source}: neither wasm (it does not begin with \\0asm) nor its text format")
@@ -28,6 +31,7 @@ def to_wasm(data: bytes, source: str = "program") -> bytes:
         raise ProgramError(f"{source}: {refusals.in_a_line(str(why))}") from None
     if wasm.startswith(_COMPONENT):
         raise ProgramError(f"{source}: {refusals.COMPONENT}")
+    check_structure(wasm, source)
     return wasm
 
 
@@ -42,11 +46,17 @@ def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") ->
 class Program:
     """A compiled program linked against a host. Kept for many launches."""
 
-    __slots__ = ("digest", "module", "pre")
+    __slots__ = ("code", "digest", "files", "module", "pre", "size")
 
     def __init__(self, linker: raw.Linker, module: raw.Module, digest: str, source: str = "program") -> None:
         """Raises `ProgramError` naming what is missing: the `_start` of a command, or whatever provides an import."""
         self.module, self.digest = module, digest
+        self.code = digest
+        """The module's own digest: another than the program's, if that is a bundle."""
+        self.size = 0
+        """Bytes that it maps while it is loaded, if whoever loaded it has said so."""
+        self.files = NO_FILES
+        """What it brings: its launches' `/`, unless they are given another."""
         signature = raw.export_signature(module, "_start")
         if signature != (0, 0):
             what = "no function _start" if signature is None else "a _start that takes arguments or gives results"

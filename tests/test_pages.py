@@ -14,7 +14,9 @@ PAGES = [
     "jobs/README.md",
     "guests/README.md",
     "benchmarks/README.md",
+    "docs/confinement.md",
     "docs/node.md",
+    "docs/programs.md",
     "docs/sandbox.md",
 ]
 

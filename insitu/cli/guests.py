@@ -3,16 +3,20 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
 
 from insitu.cli import say
 from insitu.cli.options import with_values
+from insitu.runtime.bundles.archive import is_archive
+from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.bundles.manifest import Manifest
 from insitu.runtime.cache import CacheError, CompiledCache, user_cache
 from insitu.runtime.errors import UnknownProgram
-from insitu.runtime.programs import ProgramStore
+from insitu.runtime.programs import ProgramInfo, ProgramStore
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
@@ -23,7 +27,7 @@ from insitu.sandbox.program import Program, compile_program, to_wasm
 T = TypeVar("T")
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
-_SUFFIXES: Final = (".wasm", ".wat")
+_SUFFIXES: Final = (".wasm", ".wat", ".zip")
 _LOOK: Final = 0.5  # seconds
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
@@ -68,26 +72,46 @@ def is_path(program: str) -> bool:
     return "/" in program or program.endswith(_SUFFIXES)
 
 
-def read_program(name: str) -> tuple[bytes, str]:
-    """The wasm of a shipped program, or of a file, and the path it was read from. Raises `ProgramError`,
-    `UnknownProgram`, `ProgramRejected`."""
-    path = name if is_path(name) else _shipped(name)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A program to run. `path` is where it was read from; `files` are those that it brings."""
+
+    wasm: bytes
+    path: str
+    name: str
+    """Its first argument: how it is called."""
+    stated: Manifest = field(default_factory=Manifest)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def find_program(name: str) -> Found:
+    """A shipped program by name, or a file: a module, its text, or a bundle. Raises `ProgramError`, `UnknownProgram`,
+    `ProgramRejected`."""
+    info = None if is_path(name) else _shipped(name)
+    path = name if info is None else info.path
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_PROGRAM + 1)  # a device has no end
     except OSError as why:
         raise ProgramError(f"{path}: {why.strerror}") from None
-    return to_wasm(data, path), path
+    if is_archive(data):
+        bundle = Bundle(data, path)
+        stated = bundle.manifest
+        return Found(to_wasm(bundle.wasm(), f"{path}: {bundle.entry}"), path, stated.name, stated, bundle.files())
+    if info is None:
+        return Found(to_wasm(data, path), path, os.path.splitext(os.path.basename(path))[0])
+    stated = Manifest(arguments=info.arguments, limits=info.limits, inputs=info.inputs, outputs=info.outputs)
+    return Found(to_wasm(data, path), path, info.name, stated)
 
 
-def _shipped(name: str) -> str:
+def _shipped(name: str) -> ProgramInfo:
     try:
-        return ProgramStore().find(name).path
+        return ProgramStore().find(name)
     except UnknownProgram as why:
         if not os.path.isfile(name):
             raise
         raise ProgramError(
-            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm or .wat, "
+            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat or .zip, "
             f"or has a / in it, as ./{name}"
         ) from None
 

@@ -30,6 +30,9 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
 @click.option("--config", metavar="FILE", help="Settings, see docs/node.md; what is said here wins over it.")
 @click.option("--isolation", type=click.Choice(["process", "shared"]), help="What a worker serves.  [default: process]")
+@click.option(
+    "--cache-size", "cache_bytes", type=Size(), metavar="SIZE", help="What they may take of the disk.  [default: 4GiB]"
+)
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares-min", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--spares-max", type=click.IntRange(0, 4096), metavar="N", help="The same in a rush.  [default: 8]")

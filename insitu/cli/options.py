@@ -1,6 +1,6 @@
 """Options of commands that run guests: one for every limit, and those that may come without a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import click
@@ -94,7 +94,7 @@ def limit_options(function: _Function) -> _Function:
     return function
 
 
-def limits_from(keywords: dict[str, Any]) -> Limits:
-    """Raises `LimitsError`."""
+def limits_from(keywords: dict[str, Any], asked: Mapping[str, Any] | None = None) -> Limits:
+    """`asked`: what the program asks for, where no option says otherwise. Raises `LimitsError`."""
     given = {name: keywords[f"limit_{name}"] for name in _OPTIONS}
-    return Limits(**{name: value for name, value in given.items() if value is not None})
+    return Limits(**{**(asked or {}), **{name: value for name, value in given.items() if value is not None}})

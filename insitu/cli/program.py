@@ -1,21 +1,189 @@
-"""`insitu program`: the programs at hand."""
+"""`insitu program`: the programs at hand, and the making and checking of bundles."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import click
 
-from insitu.runtime.programs import SHIPPED, ProgramStore
+from insitu.cli import printable
+from insitu.runtime.bundles.archive import is_archive
+from insitu.runtime.bundles.build import build as build_bundle
+from insitu.runtime.bundles.build import file_name
+from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.errors import NodeError
+from insitu.runtime.programs import SHIPPED, ProgramInfo, ProgramStore, described
+from insitu.sandbox.digest import program_digest
+from insitu.sandbox.errors import ProgramError
+from insitu.sandbox.limits import MAX_PROGRAM, format_duration, format_size
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_TIMES: Final = ("wall", "cpu")
+_SIZES: Final = ("memory", "output", "tmp", "path", "arguments")
+
+
+def _programs(function: _Function) -> _Function:
+    return click.option(
+        "--programs", multiple=True, metavar="DIR", help="A directory of programs, before the shipped; repeatable."
+    )(function)
 
 
 @click.group()
 def program() -> None:
-    """The programs at hand."""
+    """The programs at hand, and bundles: a program with its manifest and files in one file."""
 
 
 @program.command("list")
-def list_() -> None:
-    """The shipped programs, one line each."""
-    found = ProgramStore().all()
+@_programs
+@click.option("--json", "as_json", is_flag=True, help="As JSON, one program a line.")
+def list_(programs: tuple[str, ...], as_json: bool) -> None:
+    """The programs, one line each: the shipped ones and those of --programs."""
+    found = ProgramStore(_directories(programs)).all()
     if not found:
         raise click.ClickException(f"no programs in {SHIPPED}; in a checkout, `make guests` builds them")
-    width = max(len(info.name) for info in found)
+    if as_json:
+        for info in found:
+            click.echo(json.dumps(info.to_wire()))
+        return
+    names, versions = max(len(info.name) for info in found), max(len(info.version) for info in found)
     for info in found:
-        click.echo(f"{info.name:{width}}  {info.summary}")
+        click.echo(f"{info.name:{names}}  {info.version:{versions}}  {printable(info.summary)}")
+
+
+@program.command()
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: NAME@VERSION.zip here]"
+)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
+def build(output: Path | None, directory: Path) -> None:
+    """Make a bundle of DIR: its program.toml, its module, the files below files/, and its licence.
+
+    The same directory gives the same bytes. What is made has been checked as by `insitu program check`.
+    """
+    try:
+        data, bundle = build_bundle(directory)
+        _verify(bundle, str(directory))
+    except (NodeError, ProgramError) as why:
+        raise click.ClickException(str(why)) from None
+    target = output or Path(file_name(bundle))
+    _write(target, data)
+    click.echo(f"{target}  {_figures(data, bundle)}")
+
+
+@program.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="FILE|DIR")
+def check(path: Path) -> None:
+    """Whether a node would take it: unpack it, compile it, look what it imports. FILE is a bundle or a .wasm."""
+    try:
+        if path.is_dir():
+            data, bundle = build_bundle(path)
+        else:
+            data = _read(path)
+            if not is_archive(data):
+                _compiles(data, str(path))
+                click.echo(f"{path}: a program, {program_digest(data)}, {format_size(len(data))}")
+                return
+            bundle = Bundle(data, str(path))
+        _verify(bundle, str(path))
+    except (NodeError, ProgramError) as why:
+        raise click.ClickException(str(why)) from None
+    click.echo(f"{path}: a bundle, {_figures(data, bundle)}")
+
+
+@program.command()
+@_programs
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.argument("name", metavar="NAME|FILE")
+def show(programs: tuple[str, ...], as_json: bool, name: str) -> None:
+    """What a program says of itself. NAME may have a version, NAME@VERSION, or be a digest, sha256:…"""
+    try:
+        if "/" in name or name.endswith((".wasm", ".zip")):
+            info = _info(Path(name))
+        else:
+            info = ProgramStore(_directories(programs)).find(name)
+        data = _read(Path(info.path))
+        bundle = Bundle(data, info.path) if info.bundle else None
+    except (NodeError, ProgramError) as why:
+        raise click.ClickException(str(why)) from None
+    facts: dict[str, Any] = {key: value for key, value in info.to_wire().items() if key != "bundle"}
+    facts["size"] = len(data)
+    if bundle is not None:
+        facts["entry"], facts["contents"] = bundle.entry, bundle.names
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        if value or key == "size":
+            click.echo(f"{key:13} {printable(_shown(key, value))}")
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "size":
+        return format_size(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_limit(name, limit)}" for name, limit in value.items())
+    return " ".join(value) if isinstance(value, list | tuple) else str(value)
+
+
+def _limit(name: str, value: Any) -> str:
+    return format_size(value) if name in _SIZES else format_duration(value) if name in _TIMES else str(value)
+
+
+def _figures(data: bytes, bundle: Bundle) -> str:
+    stated = bundle.manifest
+    title = f"{stated.name}@{stated.version}" if stated.version else stated.name
+    count = f"{len(bundle.names)} entries, {format_size(bundle.unpacked)} unpacked"
+    return f"{title}, {program_digest(data)}, {format_size(len(data))}, {count}"
+
+
+def _verify(bundle: Bundle, source: str) -> None:
+    bundle.verify()
+    _compiles(bundle.wasm(), f"{source}: {bundle.entry}")
+
+
+def _compiles(wasm: bytes, source: str) -> None:
+    from insitu.sandbox.launch import Runner  # maps the engine
+    from insitu.sandbox.program import to_wasm
+
+    Runner().compile(to_wasm(wasm, source), source).close()
+
+
+def _info(path: Path) -> ProgramInfo:
+    data = _read(path)
+    if is_archive(data):
+        stated = Bundle(data, str(path)).manifest
+        return described(data, str(path), stated.name, stated, bundle=True)
+    return ProgramStore([path.parent]).find(path.stem)
+
+
+def _directories(programs: tuple[str, ...]) -> tuple[str, ...]:
+    for directory in programs:
+        if not os.path.isdir(directory):
+            raise click.UsageError(f"--programs {directory}: no such directory")
+    return programs
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_PROGRAM + 1)
+    except OSError as why:
+        raise click.ClickException(f"{path}: {why.strerror}") from None
+    if len(data) > MAX_PROGRAM:
+        raise click.ClickException(f"{path}: over {MAX_PROGRAM} bytes, and no more are allowed")
+    return data
+
+
+def _write(target: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        try:
+            temporary.write_bytes(data)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as why:
+        raise click.ClickException(f"{target}: {why.strerror}") from None

@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from insitu.cli import printable, say
-from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, read_program
+from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.record import engine_now
 from insitu.cli.types import Duration
 from insitu.runtime.errors import NodeError
@@ -188,7 +188,7 @@ def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
 def _wasm(reader: BundleReader, bundle: Bundle, given: _Given) -> bytes:
     part = bundle.program
     if given.program is not None:
-        wasm, _ = read_program(given.program)
+        wasm = find_program(given.program).wasm
         if (digest := program_digest(wasm)) != part.digest:
             given.told.append(f"program: {part.digest} recorded, {digest} now")
         return wasm

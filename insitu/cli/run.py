@@ -2,18 +2,21 @@
 
 import json
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
 from insitu.cli import channels, say
-from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, is_path, read_program
+from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.options import MayStandAlone, Seed, limit_options, limits_from
 from insitu.cli.record import FILES_MOST, INPUTS_MOST, Ran, Recorder
 from insitu.cli.types import Pair, Size
+from insitu.runtime.bundles.manifest import Manifest
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from insitu.sandbox.channels import StderrSink
 from insitu.sandbox.channels.wiring import Channels
@@ -97,7 +100,9 @@ def run(
     args: tuple[str, ...],
     **limit_keywords: Any,
 ) -> None:
-    """Run PROGRAM, a shipped program's name or a path to a .wasm or .wat file, in a sandbox of its own.
+    """Run PROGRAM, a shipped program's name or a path to a .wasm, .wat or .zip (bundle), in a sandbox of its own.
+
+    A bundle's files are the guest's /, unless --files or --root is given; its arguments and limits hold where none are.
 
     All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
     or insitu itself ended it, or when the guest's own is above 124: stderr then says what it was.
@@ -118,12 +123,14 @@ def run(
             raise Ours(f"--{option.replace('_', '-')}: nothing is recorded without --record DIR")
     end_on_signals()
     try:
-        limits = limits_from(limit_keywords)
+        limits_from(limit_keywords)  # a mistake in them is told before any in the program
+        found = find_program(program)
+        limits = limits_from(limit_keywords, found.stated.limits)
         runner = Runner(canonical_nans=frozen is not None)
-        wasm, path = read_program(program)
-        ready = aside(lambda: compiled(runner, wasm, path))
-        argv = [Path(program).stem if is_path(program) else program, *args]
+        ready = aside(lambda: compiled(runner, found.wasm, found.path))
+        argv = [found.name, *(args or found.stated.arguments)]
         _check_words(argv, env)
+        _check_channels(found.stated, inputs, outputs)
         named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
         quotas = channels.quotas(quota)
         files_named = [("-o", output), *((f"--out {name}", path) for name, path in outputs)]
@@ -131,6 +138,8 @@ def run(
         channels.check_apart("--json", json_, files_named)
         with ExitStack() as stack:
             recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
+            if recorder is not None and found.files and root is None and files is None:
+                files = _unpacked(stack, found.files)  # what is recorded is a directory
             stdin, source, sources = channels.inputs(stack, input_, named_in)
             until = time.monotonic() + limits.wall
             target, targets = channels.Target(stack, output, until), channels.outputs(stack, named_out, until)
@@ -155,7 +164,7 @@ def run(
                 env=dict(env),
                 stderr=stderr,
                 channels=None if plain else asked,
-                files=_files(files, root, frozen),
+                files=_files(files, root, frozen, found.files),
                 frozen=None if frozen is None else Frozen(frozen),
             )
             outcome = aside(lambda: runner.run(ready, launch))
@@ -163,7 +172,7 @@ def run(
                 recorder.finish(
                     Ran(
                         name=program,
-                        wasm=wasm,
+                        wasm=found.wasm,
                         argv=argv,
                         env=dict(env),
                         frozen=launch.frozen or Frozen(),
@@ -200,12 +209,34 @@ def run(
     ctx.exit(OURS)
 
 
-def _files(files: Path | None, root: Path | None, frozen: int | None) -> Files:
+def _files(files: Path | None, root: Path | None, frozen: int | None, brought: Mapping[str, bytes]) -> Files:
     if files is not None and root is not None:
         raise Ours("--files and --root: each is the guest's /, so only one of them can be")
     if root is not None:
         return Files.private_copy(root)
-    return NO_FILES if files is None else Files.read_only(files, time=None if frozen is None else FROZEN_START)
+    if files is None:
+        return Files.held(brought) if brought else NO_FILES
+    return Files.read_only(files, time=None if frozen is None else FROZEN_START)
+
+
+def _unpacked(stack: ExitStack, files: Mapping[str, bytes]) -> Path:
+    """A bundle's files in a directory, until the run is over. Their paths were checked when the bundle was read."""
+    place = Path(stack.enter_context(TemporaryDirectory(prefix="insitu-")))
+    for path, data in files.items():
+        target = place / path
+        (target if path.endswith("/") else target.parent).mkdir(parents=True, exist_ok=True)
+        if not path.endswith("/"):
+            target.write_bytes(data)
+    return place
+
+
+def _check_channels(
+    stated: Manifest, inputs: tuple[tuple[str, str], ...], outputs: tuple[tuple[str, str], ...]
+) -> None:
+    for option, needed, given in (("--in", stated.inputs, inputs), ("--out", stated.outputs, outputs)):
+        for name in needed:
+            if name not in {name for name, _ in given}:
+                raise ChannelError(f"program {stated.name} needs {option} {name}=FILE")
 
 
 def _check_words(argv: list[str], env: tuple[tuple[str, str], ...]) -> None:

@@ -3,6 +3,7 @@
     no directory given        /tmp        in memory, the guest's own
     --files DIR               /           DIR, read-only; /tmp in memory
     --root DIR                /           a copy of DIR in memory, the guest's own
+    a bundle's files          /           held in memory, read-only; /tmp in memory
 
 and in each, when there are named channels, /dev/in/NAME and /dev/out/NAME.
 """
@@ -11,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from insitu.sandbox.files import held
 from insitu.sandbox.files.host_tree import copied, read_only
 from insitu.sandbox.files.nodes import Directory, Node, Volume
 
@@ -29,6 +31,11 @@ class Files:
     def read_only(cls, path: Path, *, time: int | None = None) -> "Files":
         """Raises `FilesError`."""
         return cls(shared=read_only(path, time=time))
+
+    @classmethod
+    def held(cls, files: Mapping[str, held.Bytes]) -> "Files":
+        """From bytes in memory, by path; a directory's path ends with "/"."""
+        return cls(shared=held.read_only(files))
 
     @property
     def is_copy(self) -> bool:

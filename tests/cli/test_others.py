@@ -40,7 +40,10 @@ def test_the_shipped_programs_are_listed_with_what_they_do(insitu: Insitu) -> No
 COMMAND_LINES = [
     [],
     *[[name] for name in COMMANDS],
+    ["program", "build"],
+    ["program", "check"],
     ["program", "list"],
+    ["program", "show"],
     ["node", "runs"],
     ["job", "run"],
     ["cluster", "up"],

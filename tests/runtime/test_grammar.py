@@ -73,6 +73,13 @@ def test_words(value: str, args: list[str]) -> None:
         ("sha256:" + "0" * 63, "no program's name"),
         ("md5:" + "0" * 64, "digest other than sha256"),
         (DIGEST.upper(), "no program's name"),
+        ("cat@", "no program's name"),
+        ("@1", "no program's name"),
+        ("cat@1@2", "no program's name"),
+        ("cat@../1", "no program's name"),
+        ("cat@" + "1" * 65, "no program's name"),
+        (DIGEST + "@1", "no program's name"),
+        ("cat@1:" + "0" * 64, "no program's name"),
     ],
     ids=lambda value: ascii(value)[:40],
 )
@@ -86,7 +93,9 @@ def test_what_is_no_run_request(value: str, reason: str) -> None:
     text.encode()  # it can be shown
 
 
-@pytest.mark.parametrize("name", ["a", "A9", "x" * 128, "my-prog_1.2", DIGEST])
+@pytest.mark.parametrize(
+    "name", ["a", "A9", "x" * 128, "my-prog_1.2", DIGEST, "cat@1", "cat@1.2-rc.1+b_7", "x" * 128 + "@" + "1" * 64]
+)
 def test_names(name: str) -> None:
     check_name(name)
     assert parse_run(name).program == name

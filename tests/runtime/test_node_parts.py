@@ -147,7 +147,10 @@ def test_an_order_to_load_outlasts_a_spawner_that_has_too_much_to_do() -> None:
         loop.after(0.1, loop.stop)
         loop.run()
         spawner.setblocking(False)
-        assert wire.receive_packet(spawner) == ({"op": "load", "digest": "sha256:0", "name": "late"}, [])
+        assert wire.receive_packet(spawner) == (
+            {"op": "load", "digest": "sha256:0", "name": "late", "bundle": False},
+            [],
+        )
 
 
 class Orders:

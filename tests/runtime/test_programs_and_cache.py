@@ -2,15 +2,18 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
-from insitu.runtime.programs import DEFAULT_CONTENT_TYPE, ProgramStore
+from insitu.runtime.programs import ProgramStore
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
+from tests.runtime.conftest import NodeProcess, StartNode
 
 
 def put(directory: Path, name: str, data: bytes = b"one", manifest: str | None = None) -> None:
@@ -112,6 +115,20 @@ def test_what_is_no_file_is_no_program(tmp_path: Path) -> None:
     assert not {"pipe", "folder"} & {info.name for info in store.all()}
 
 
+def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "mine")
+    store = ProgramStore([tmp_path])
+
+    def fail(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", fail)
+        with pytest.raises(ProgramRejected, match="mine: cannot be read: Too many open files"):
+            store.find("mine")
+    assert store.find("mine").name == "mine"
+
+
 DIGEST = program_digest(b"program")
 
 
@@ -206,3 +223,97 @@ def test_a_program_of_absurd_size_is_refused_unread(tmp_path: Path) -> None:
         file.truncate(MAX_PROGRAM + 1)
     with pytest.raises(ProgramRejected, match="huge: 134217729 bytes, and at most 134217728 are allowed"):
         ProgramStore([tmp_path]).find("huge")
+
+
+def digest_of(at: int) -> str:
+    return program_digest(b"%d" % at)
+
+
+def used(cache: CompiledCache, at: int, seconds: int) -> None:
+    """As if it had been used then."""
+    os.utime(cache.path(digest_of(at)), (seconds, seconds))
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = CompiledCache(tmp_path, most=1000)
+    for at in range(4):
+        cache.store(digest_of(at), bytes(250))
+        used(cache, at, 1000 + at)
+    assert cache.find(digest_of(0)) is not None  # which is a use
+    cache.store_files(digest_of(9), bytes(500))  # files and code count alike
+    assert [cache.find(digest_of(at)) is not None for at in range(4)] == [True, False, False, True]
+    assert cache.find_files(digest_of(9)) is not None
+    assert len(list(tmp_path.iterdir())) == 6  # no sum is left without its entry
+
+
+def test_what_is_loaded_makes_no_room(tmp_path: Path) -> None:
+    cache = CompiledCache(tmp_path, most=1000)
+    loaded = {cache.store(digest_of(at), bytes(400)) for at in range(2)}
+    cache.store(digest_of(2), bytes(200), loaded)
+    with pytest.raises(OSError, match="the cache may take 1000 bytes"):
+        cache.store(digest_of(3), bytes(300), loaded)
+    assert all(path.exists() for path in loaded)
+    with pytest.raises(OSError, match="the cache may take 1000 bytes"):
+        cache.store(digest_of(4), bytes(1001))
+    cache.store(digest_of(0), bytes(900))  # again, and it need not fit beside itself
+
+
+def test_what_a_killed_compiler_left_behind_goes(tmp_path: Path) -> None:
+    cache = CompiledCache(tmp_path)
+    for name, age in ((".old", 7200), (".new", 10)):
+        (tmp_path / name).write_bytes(b"half")
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+    cache.store(DIGEST, b"code")
+    assert not (tmp_path / ".old").exists()
+    assert (tmp_path / ".new").exists()
+
+
+def test_where_no_directory_can_be_made_nothing_is_kept_and_it_says_so(tmp_path: Path) -> None:
+    cache = CompiledCache("/proc/nowhere/cache")  # a place where not even root makes a directory
+    assert cache.unusable is not None
+    assert cache.find(DIGEST) is None
+    with pytest.raises(OSError, match="No such file"):
+        cache.store(DIGEST, b"code")
+
+
+# A node whose cache will not have it.
+
+
+def copied(node: NodeProcess, program: str) -> None:
+    data = os.urandom(100_000)
+    output, record = node.run(program, stdin=data)
+    assert record.outcome.ok
+    assert output == data
+
+
+def test_without_a_cache_programs_are_kept_in_memory(start_node: StartNode) -> None:
+    node = start_node(cache=Path("/proc/nowhere/cache"))
+    for _ in range(3):
+        copied(node, "copy")
+    copied(node, "cat")
+    log = node.log.read_text()
+    assert log.count("program copy is kept in memory alone: /proc/nowhere") == 1  # compiled once, and loaded for good
+    # The node only passed them on.
+    opened = [os.readlink(link) for link in Path(f"/proc/{node.pid}/fd").iterdir()]
+    assert not [name for name in opened if "insitu-program" in name]
+
+
+def test_a_full_cache_degrades_to_memory(start_node: StartNode, tmp_path: Path) -> None:
+    """So small a cache is full from the start; what is loaded later runs, and what it had stays."""
+    node = start_node("--cache-size", "1KiB", cache=tmp_path / "cache")
+    copied(node, "copy")
+    copied(node, "cat")
+    assert "the cache may take 1024 bytes" in node.log.read_text()
+    assert not list((tmp_path / "cache").glob("*.cwasm"))
+
+
+def test_a_cache_that_became_unwritable_degrades_to_memory(start_node: StartNode, tmp_path: Path) -> None:
+    """Root writes wherever a mode forbids it: a directory that is gone stands for one that is read-only."""
+    cache = tmp_path / "cache"
+    node = start_node(cache=cache)
+    copied(node, "copy")
+    cache.rename(tmp_path / "gone")
+    copied(node, "cat")
+    copied(node, "copy")
+    assert "program cat is kept in memory alone" in node.log.read_text()

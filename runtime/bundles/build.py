@@ -1,0 +1,96 @@
+"""Makes a bundle from a directory: the same files give the same bytes, on any machine, for ever.
+
+Entries are in the order of their names, of one date, one mode, and stored: how deflate packs depends on its version,
+and a digest that changes with a library names nothing. A bundle that another tool has packed is as good.
+
+    DIR/program.toml      the manifest
+    DIR/NAME.wasm         the module: the manifest's `entry`, or the only one
+    DIR/files/…           what the guest gets as `/`: the manifest's `files`, or this
+    DIR/LICEN?E*, NOTICE*, README*     go along; nothing else does
+"""
+
+import io
+import os
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from insitu.runtime.bundles import manifest
+from insitu.runtime.bundles.archive import MAX_BYTES, MAX_ENTRIES
+from insitu.runtime.bundles.bundle import FILES, SUFFIX, Bundle
+from insitu.runtime.errors import ProgramRejected
+
+_DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
+_UNIX: Final = 3
+_TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "README")
+
+
+def build(directory: Path) -> tuple[bytes, Bundle]:
+    """Raises `ProgramRejected` naming the file."""
+    stated = manifest.parse(_bytes(directory / manifest.NAME), str(directory), bundle=True)
+    names = [manifest.NAME, *_modules(directory, stated.entry), *_beside(directory)]
+    files = stated.files or FILES
+    if stated.files and not (directory / stated.files).is_dir():
+        raise ProgramRejected(f"{directory}: its manifest's files {stated.files!r} is no directory in it")
+    if (directory / files).is_dir():
+        names += [f"{files}/", *_walk(directory, files)]
+    if len(names) > MAX_ENTRIES:
+        raise ProgramRejected(f"{directory}: {len(names)} entries, and at most {MAX_ENTRIES} are allowed")
+    out, total = io.BytesIO(), 0
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+        for name in sorted(set(names)):
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.create_system = _UNIX
+            folder = name.endswith("/")
+            entry.external_attr = ((stat.S_IFDIR | 0o755) if folder else (stat.S_IFREG | 0o644)) << 16
+            data = b"" if folder else _bytes(directory / name)
+            total += len(data)
+            if total > MAX_BYTES:
+                raise ProgramRejected(f"{directory}: over {MAX_BYTES} bytes with {name}, and no more are allowed")
+            archive.writestr(entry, data)
+    data = out.getvalue()
+    return data, Bundle(data, str(directory))  # what is made here can be read there
+
+
+def file_name(bundle: Bundle) -> str:
+    """What a bundle is called in a directory of programs."""
+    stated = bundle.manifest
+    return f"{stated.name}@{stated.version}{SUFFIX}" if stated.version else f"{stated.name}{SUFFIX}"
+
+
+def _modules(directory: Path, entry: str) -> list[str]:
+    return [entry] if entry else sorted(path.name for path in directory.glob("*.wasm"))
+
+
+def _beside(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.name.startswith(_TEXTS) and path.is_file()]
+
+
+def _walk(directory: Path, inside: str) -> Iterator[str]:
+    with os.scandir(directory / inside) as found:
+        for entry in found:
+            name = f"{inside}/{entry.name}"
+            if entry.is_symlink():
+                raise ProgramRejected(f"{directory / name}: a symbolic link, and a bundle has none")
+            if entry.is_dir(follow_symlinks=False):
+                yield f"{name}/"
+                yield from _walk(directory, name)
+            else:
+                yield name
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        # A link in place of a file would give a bundle that its directory does not have; a pipe would never end.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ProgramRejected(f"{path}: no regular file")
+            data = file.read(MAX_BYTES + 1)
+    except OSError as why:
+        raise ProgramRejected(f"{path}: {why.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise ProgramRejected(f"{path}: over {MAX_BYTES} bytes, and no more are allowed")
+    return data

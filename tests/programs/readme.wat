@@ -1,0 +1,31 @@
+;; Writes the file that its first argument names, below /, to stdout. Exit code: 0, or WASI's error number.
+(module
+  (import "wasi_snapshot_preview1" "args_sizes_get" (func $sizes (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 2)
+  (func $must (param $code i32) (if (local.get $code) (then (call $exit (local.get $code)))))
+  (func $length (param $at i32) (result i32) (local $end i32)
+    (local.set $end (local.get $at))
+    (block $done (loop $more
+      (br_if $done (i32.eqz (i32.load8_u (local.get $end))))
+      (local.set $end (i32.add (local.get $end) (i32.const 1)))
+      (br $more)))
+    (i32.sub (local.get $end) (local.get $at)))
+  (func (export "_start") (local $path i32)
+    (call $must (call $args (i32.const 0) (i32.const 1024)))
+    (local.set $path (i32.load (i32.const 4)))
+    (call $must (call $open (i32.const 3) (i32.const 1) (local.get $path) (call $length (local.get $path))
+      (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 512)))
+    (block $end (loop $more
+      (i32.store (i32.const 520) (i32.const 65536))
+      (i32.store (i32.const 524) (i32.const 65536))
+      (call $must (call $read (i32.load (i32.const 512)) (i32.const 520) (i32.const 1) (i32.const 528)))
+      (br_if $end (i32.eqz (i32.load (i32.const 528))))
+      (i32.store (i32.const 524) (i32.load (i32.const 528)))
+      (call $must (call $write (i32.const 1) (i32.const 520) (i32.const 1) (i32.const 532)))
+      (br $more)))))
