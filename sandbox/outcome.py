@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from insitu.sandbox.limits import format_duration, format_size
+from insitu.sandbox.limits import exact_size, format_duration
 
 End = Literal["exit", "trap", "limit", "cancelled", "lost"]
 ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
@@ -68,8 +68,7 @@ class LimitHit:
             return format_duration(figure)
         if self.name in _COUNTS or self.name.endswith(" calls"):
             return str(int(figure))
-        text = format_size(int(figure))
-        return f"{int(figure)} B" if "." in text else text  # exact, not rounded
+        return exact_size(int(figure))
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ SENTENCES: list[tuple[Outcome, str]] = [
         "limit memory: 1 MiB allowed, 3 MiB reached",
     ),
     (Outcome("limit", limit=LimitHit("fuel", 10, 11)), "limit fuel: 10 allowed, 11 reached"),
-    (Outcome("limit", limit=LimitHit("output", 1000, 1536)), "limit output: 1000 B allowed, 1536 B reached"),
+    (Outcome("limit", limit=LimitHit("output", 1000, 1536)), "limit output: 1000 B allowed, 1.5 KiB reached"),
     (Outcome("cancelled"), "cancelled: whoever asked for it went away"),
     (
         Outcome("lost", note="worker 5 killed by SIGKILL"),
