@@ -119,6 +119,7 @@ class Pool:
     def restart(self) -> list[int]:
         """The spawner is gone, and what it had loaded. The members that no launch runs in: they are out of the pool."""
         self.generation = 0
+        self._demand.restart()
         lost = [m.id for m in self._members.values() if m.state != "busy"]
         for id_ in lost:
             del self._members[id_]
@@ -153,7 +154,6 @@ class Pool:
                 break  # nobody is idle: nor is there one for those behind
         spares = self._surplus(plan, len(coming))
         room = self._most - len(self._members) - forks
-        # Those that miss the newest program are replaced: theirs is the place, should there be no other.
         missing = max(0, min(room, self._demand.spares - spares - len(coming)))
         return Plan(plan.take, forks, missing, plan.retire)
 
@@ -179,20 +179,21 @@ class Pool:
         self._clock += 1
         member.state, member.tenant, member.used, member.alone = "busy", need.tenant, self._clock, need.alone
         member.launches += 1
-        self._demand.asked(need.program)
+        self._demand.asked(need.program, need.generation)
 
     def _least_useful(self) -> Member | None:
-        """An idle one to be sacrificed: a spare that misses the newest program, else the longest unused of a tenant."""
+        """An idle one to be sacrificed: a spare that misses the newest programs, else a tenant's longest unused."""
         idle = [m for m in self._members.values() if m.state == "idle"]
         return min(idle, key=lambda m: (m.used, m.generation), default=None)
 
     def _surplus(self, plan: Plan, coming: int) -> int:
         """Retire spares that are too many or out of date; how many good ones are idle."""
         spares = [m for m in self._members.values() if m.state == "idle" and m.tenant is None]
-        fresh = [m for m in spares if m.generation >= self.generation]
+        needed = self._demand.generation
+        fresh = [m for m in spares if m.generation >= needed]
         self._demand.idle(len(fresh))
         if len(fresh) >= self._demand.spares:
-            stale = [m for m in spares if m.generation < self.generation]
+            stale = [m for m in spares if m.generation < needed]
             for member in stale + fresh[: len(fresh) - self._demand.spares]:
                 self._retire(member, plan)
         return min(len(fresh), self._demand.spares)
