@@ -66,8 +66,11 @@ class Demand:
     @property
     def generation(self) -> int:
         """What a spare needs to run whatever is in demand."""
-        wanted = (self._generations.get(name, 0) for name, count in self._asked.items() if count > _IN_DEMAND)
-        return max(wanted, default=0)
+        needed = 0
+        for name, count in self._asked.items():
+            if count > _IN_DEMAND and self._generations.get(name, 0) > needed:
+                needed = self._generations[name]
+        return needed
 
     def warm(self, spares: Iterable[Iterable[str]]) -> tuple[str, ...]:
         """What one more is to be warmed with, given what the others are."""

@@ -235,7 +235,8 @@ class Node:
         """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
         now = time.monotonic()
         # More than there are workers to be cannot be served now.
-        tasks = list(islice(self._waiting.turns(now, self._is_loaded), self._settings.workers))
+        turns = self._waiting.turns(now, self._is_loaded) if self._waiting else ()
+        tasks = list(islice(turns, self._settings.workers))
         plan = self._pool.assign([self._need(task) for task in tasks])
         for id_ in plan.retire:
             self._force.dismiss(id_)
@@ -245,7 +246,11 @@ class Node:
             for _ in range(plan.fork):
                 # A launch that waits warms its worker by itself: a dry run first would only delay it.
                 self._fork(())
-            self._fork_spares(plan.spares)
+            plan = self._pool.tend()  # only now: the launches are on their way
+            for id_ in plan.retire:
+                self._force.dismiss(id_)
+            if plan.spares:
+                self._fork_spares(plan.spares)
         self._look_again(now)
 
     def _is_loaded(self, task: Task) -> bool:
@@ -263,7 +268,7 @@ class Node:
 
     def _look_again(self, now: float) -> None:
         """When time alone makes a difference."""
-        if self._refill is None and (wait := self._waiting.refilled_in(now)) is not None:
+        if self._waiting and self._refill is None and (wait := self._waiting.refilled_in(now)) is not None:
             self._refill = self._loop.after(wait, self._refilled)
         if self._calm is None and self._pool.spares > self._settings.spares_min:
             self._calm = self._loop.after(CALM, self._calmed)
@@ -271,7 +276,7 @@ class Node:
     def _fork_spares(self, count: int) -> None:
         """Now, unless a launch runs, which they would disturb: then a little later."""
         if self._running and not self._undisturbed:
-            if count and self._spares is None:
+            if self._spares is None:
                 self._spares = self._loop.after(UNDISTURBED, self._no_longer)
         else:
             for _ in range(count):

@@ -61,6 +61,13 @@ class World:
             assert plan.fork + len(self.forking) >= len(self.waiting), "room, and a launch that nobody will serve"
         for _ in range(plan.fork):
             self.fork(())
+        plan = self.pool.tend()
+        assert not plan.take
+        assert not plan.fork
+        for worker in plan.retire:
+            assert worker in self.alive
+            assert worker not in self.busy
+            del self.alive[worker]
         for _ in range(plan.spares):
             self.fork(self.pool.warm())
         self.check()
@@ -218,8 +225,11 @@ def test_a_tenants_own_worker_is_preferred_and_the_most_recent_of_them() -> None
 
 def test_spares_are_kept() -> None:
     def plan(waiting: int) -> tuple[int, int]:
-        made = Pool(2, 2, 8, 10).assign([Need("A", 0)] * waiting)
-        return made.fork, made.spares
+        pool = Pool(2, 2, 8, 10)
+        fork = pool.assign([Need("A", 0)] * waiting).fork
+        for id_ in range(fork):
+            pool.forking(id_)
+        return fork, pool.tend().spares
 
     assert plan(0) == (0, 2)
     assert plan(3) == (3, 2)
@@ -285,7 +295,9 @@ def test_settings_that_contradict_each_other(least: int, spares: int, most: int,
 def test_spares_follow_demand_and_come_back() -> None:
     pool = Pool(1, 5, 20, 10)
     plan = pool.assign([Need("A", 0, alone=True)] * 9)
-    assert (plan.fork, pool.spares, plan.spares) == (9, 5, 5)
+    for id_ in range(9):
+        pool.forking(id_)
+    assert (plan.fork, pool.spares, pool.tend().spares) == (9, 5, 5)
     for id_ in range(14):
         pool.forking(id_)
         pool.ready(id_)
@@ -293,7 +305,7 @@ def test_spares_follow_demand_and_come_back() -> None:
     found = []
     for _ in range(6):  # nobody asks any more
         pool.calm()
-        pool.assign([])
+        pool.tend()
         found.append((pool.spares, pool.count("idle")))
     assert found == [(5, 5), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
 
