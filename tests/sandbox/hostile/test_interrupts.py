@@ -1,5 +1,6 @@
 """An exception that comes at any moment of a host call, from any of the 46, ends the launch: it is never a success."""
 
+import gc
 import os
 import random
 import signal
@@ -73,17 +74,23 @@ class Interrupt(Exception):
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[float], None]]:
-    """`arm(seconds)`: SIGALRM raises `Interrupt` in this thread after so long."""
+    """`arm(seconds)`: SIGALRM raises `Interrupt` in this thread after so long.
+
+    No garbage is collected meanwhile: Python drops what a handler raises inside a callback of its collector, and
+    hypothesis has one there.
+    """
 
     def handler(*_: object) -> None:
         raise Interrupt
 
     before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
     try:
         yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
 
 
 COMPUTES = module(

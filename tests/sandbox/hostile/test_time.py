@@ -4,15 +4,22 @@ import struct
 
 import pytest
 
+from insitu.sandbox.channels import EmptySource
+from insitu.sandbox.clocks import Frozen
+from insitu.sandbox.launch import Launch, Runner
+from insitu.sandbox.limits import Limits
+from insitu.sandbox.program import to_wasm
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.hostile.script import (
     CREATE,
     FAR,
     INVAL,
+    OUT,
     Attack,
     Attacks,
     Script,
     call,
+    load,
 )
 
 attacks = Attacks()
@@ -159,6 +166,22 @@ def times_of_files_at_the_ends_of_time(s: Script) -> None:
     for flags in (3, 12, 15, 16, 0x8000, FAR):
         s.do("fd_filestat_set_times", fd, 5, 5, flags, gives=INVAL)
         s.do("path_filestat_set_times", 3, 0, s.text("tmp/f"), 5, 5, flags, gives=INVAL)
+
+
+def test_frozen_time_may_pass_for_ever() -> None:
+    """Sleeps of centuries take no time of ours there, thousands of them: the clocks turn over, and go on."""
+    s = Script()
+    s.place(0, clock(1, 1, (1 << 64) - 1))
+    s.times(2000, f"(if {call('poll_oneoff', 0, 100, 1, 16)} (then unreachable))")
+    s.do("clock_time_get", 0, 0, 200)
+    s.opens("tmp/f", flags=CREATE)
+    s.do("fd_filestat_get", load(OUT), 1000)
+    s.for_ever(f"(drop {call('poll_oneoff', 0, 100, 1, 16)})")
+    runner = Runner(canonical_nans=True)
+    launch = Launch(["guest"], EmptySource(), 1, Limits(wall=0.3), frozen=Frozen())
+    outcome = runner.run(runner.compile(to_wasm(s.wat().encode())), launch)
+    assert outcome.limit is not None, outcome.sentence()
+    assert outcome.limit.name == "wall"
 
 
 @pytest.mark.parametrize("attack", attacks.all, ids=str)
