@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, Final
 
 import insitu
-from insitu.runtime import wire
+from insitu.runtime import process, wire
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
 from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
@@ -86,6 +86,8 @@ class Node:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `NodeFailed`."""
         self._loop.stop_on((signal.SIGTERM, signal.SIGINT))
+        if not process.allow_descriptors(needed := self._descriptors()):
+            log.warning("a full queue needs %d descriptors, and so many are not allowed (ulimit -n)", needed)
         gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
@@ -98,6 +100,10 @@ class Node:
                 self._close()
         if self._fatal is not None:
             raise NodeFailed(self._fatal)
+
+    def _descriptors(self) -> int:
+        """When everything is full: two of a launch that waits, two of a worker, one of a peer, a few of its own."""
+        return 2 * self._settings.queue + 2 * self._settings.workers + MAX_PEERS + 64
 
     def _close(self) -> None:
         if self._listener is not None:

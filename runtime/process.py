@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 from typing import Final
 
@@ -27,6 +28,15 @@ def set_name(name: str) -> None:
 def no_new_privileges() -> None:
     """Whatever is executed from here gains nothing."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def allow_descriptors(count: int) -> bool:
+    """Let this process and its children open so many, as far as it may. Whether it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or count <= hard
+    if soft < count and soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count if enough else hard, hard))
+    return enough
 
 
 def kill(pidfd: int) -> None:
