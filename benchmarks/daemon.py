@@ -16,8 +16,9 @@ SHIPPED_CAT: Final = Path(__file__).parent.parent / "insitu" / "programs" / "cat
 
 
 @contextmanager
-def running_node(directory: Path, *, programs: Path | None = None) -> Iterator[str]:
-    """A node of its own, as an operator would start it; yields its socket. Keeps what it compiles in `directory`."""
+def running_node(directory: Path, *options: str, programs: Path | None = None) -> Iterator[str]:
+    """A node of its own, as an operator would start it with these options; yields its socket. Keeps what it compiles
+    in `directory`."""
     path = directory / "s"
     with (directory / "log").open("ab") as log:
         process = subprocess.Popen(
@@ -25,6 +26,7 @@ def running_node(directory: Path, *, programs: Path | None = None) -> Iterator[s
                 *(sys.executable, "-m", "insitu", "node", "--socket", str(path), "--name", "bench"),
                 *("--cache", str(directory / "cache")),
                 *(("--programs", str(programs)) if programs else ()),
+                *options,
             ],
             stdin=subprocess.DEVNULL,
             stderr=log,

@@ -4,7 +4,8 @@ The number goes up by one for each launch that found no spare, to the most; ever
 the spares that stood idle all through it (of all of them, when there was no launch), to the least.
 
 What a program is asked for is counted, and halved each `HALF` launches: so what was asked for once is soon forgotten. A
-spare is warmed with the programs for which there are the fewest warm spares by what is asked for.
+spare is warmed with the programs for which there are the fewest warm spares by what is asked for. What was asked for
+more than once lately is *in demand*: a spare that cannot run it is replaced, one that misses another program is kept.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ HALF: Final = 64  # launches
 WARM: Final = 4
 """Programs that one spare is warmed with."""
 _FORGOTTEN: Final = 0.2
+_IN_DEMAND: Final = 1.0
 
 
 class Demand:
@@ -24,18 +26,21 @@ class Demand:
         self._lowest: int | None = None
         self._quiet = True
         self._asked: dict[str, float] = {}
+        self._generations: dict[str, int] = {}
         self._launches = 0
 
     # Events.
 
-    def asked(self, program: str) -> None:
-        """A launch of it was given a worker."""
+    def asked(self, program: str, generation: int) -> None:
+        """A launch of it was given a worker, as which it needs one of that generation."""
+        self._generations[program] = generation
         self._quiet = False
         self._asked[program] = self._asked.get(program, 0.0) + 1.0
         self._launches += 1
         if self._launches >= HALF:
             self._launches = 0
             self._asked = {name: count / 2 for name, count in self._asked.items() if count / 2 > _FORGOTTEN}
+            self._generations = {name: self._generations.get(name, 0) for name in self._asked}
 
     def short(self) -> None:
         """A launch found no spare."""
@@ -46,6 +51,10 @@ class Demand:
         """So many stand idle now."""
         self._lowest = spares if self._lowest is None else min(self._lowest, spares)
 
+    def restart(self) -> None:
+        """Generations are counted anew."""
+        self._generations.clear()
+
     def calm(self) -> None:
         """A period is over."""
         unused = self.spares if self._quiet else self._lowest or 0
@@ -53,6 +62,15 @@ class Demand:
         self._lowest, self._quiet = None, True
 
     # Decisions.
+
+    @property
+    def generation(self) -> int:
+        """What a spare needs to run whatever is in demand."""
+        needed = 0
+        for name, count in self._asked.items():
+            if count > _IN_DEMAND and self._generations.get(name, 0) > needed:
+                needed = self._generations[name]
+        return needed
 
     def warm(self, spares: Iterable[Iterable[str]]) -> tuple[str, ...]:
         """What one more is to be warmed with, given what the others are."""

@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, Final
 
 import insitu
-from insitu.runtime import wire
+from insitu.runtime import process, wire
 from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
@@ -96,6 +96,8 @@ class Node:
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises `NodeFailed`."""
         self._loop.stop_on((signal.SIGTERM, signal.SIGINT))
+        if not process.allow_descriptors(needed := self._descriptors()):
+            log.warning("a full queue needs %d descriptors, and so many are not allowed (ulimit -n)", needed)
         gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
@@ -108,6 +110,10 @@ class Node:
                 self._close()
         if self._fatal is not None:
             raise NodeFailed(self._fatal)
+
+    def _descriptors(self) -> int:
+        """When everything is full: two of a launch that waits, two of a worker, one of a peer, a few of its own."""
+        return 2 * self._settings.queue + 2 * self._settings.workers + MAX_PEERS + 64
 
     def _close(self) -> None:
         if self._listener is not None:
@@ -254,7 +260,8 @@ class Node:
         """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
         now = time.monotonic()
         # More than there are workers to be cannot be served now.
-        tasks = list(islice(self._waiting.turns(now, self._is_loaded), self._settings.workers))
+        turns = self._waiting.turns(now, self._is_loaded) if self._waiting else ()
+        tasks = list(islice(turns, self._settings.workers))
         plan = self._pool.assign([self._need(task) for task in tasks])
         for id_ in plan.retire:
             self._force.dismiss(id_)
@@ -264,7 +271,11 @@ class Node:
             for _ in range(plan.fork):
                 # A launch that waits warms its worker by itself: a dry run first would only delay it.
                 self._fork(())
-            self._fork_spares(plan.spares)
+            plan = self._pool.tend()  # only now: the launches are on their way
+            for id_ in plan.retire:
+                self._force.dismiss(id_)
+            if plan.spares:
+                self._fork_spares(plan.spares)
         self._look_again(now)
 
     def _is_loaded(self, task: Task) -> bool:
@@ -282,7 +293,7 @@ class Node:
 
     def _look_again(self, now: float) -> None:
         """When time alone makes a difference."""
-        if self._refill is None and (wait := self._waiting.refilled_in(now)) is not None:
+        if self._waiting and self._refill is None and (wait := self._waiting.refilled_in(now)) is not None:
             self._refill = self._loop.after(wait, self._refilled)
         if self._calm is None and self._pool.spares > self._settings.spares_min:
             self._calm = self._loop.after(CALM, self._calmed)
@@ -290,7 +301,7 @@ class Node:
     def _fork_spares(self, count: int) -> None:
         """Now, unless a launch runs, which they would disturb: then a little later."""
         if self._running and not self._undisturbed:
-            if count and self._spares is None:
+            if self._spares is None:
                 self._spares = self._loop.after(UNDISTURBED, self._no_longer)
         else:
             for _ in range(count):

@@ -62,6 +62,9 @@ class Plan:
     """Idle workers to be ended, out of the pool from now on."""
 
 
+NOTHING: Final = Plan()
+
+
 class Pool:
     """`spares_min`, `spares_max`: workers kept ready for whoever comes. `most`: workers alive at once. `launches`: what
     one serves in its life."""
@@ -77,6 +80,8 @@ class Pool:
         self._clock = 0
         self._members: dict[int, Member] = {}
         self._demand = Demand(spares_min, spares_max)
+        self._claimed = 0
+        """Workers being forked that launches wait for."""
         self.generation = 0
         """The newest that the spawner has loaded."""
 
@@ -119,6 +124,7 @@ class Pool:
     def restart(self) -> list[int]:
         """The spawner is gone, and what it had loaded. The members that no launch runs in: they are out of the pool."""
         self.generation = 0
+        self._demand.restart()
         lost = [m.id for m in self._members.values() if m.state != "busy"]
         for id_ in lost:
             del self._members[id_]
@@ -132,8 +138,12 @@ class Pool:
 
     def assign(self, waiting: Sequence[Need]) -> Plan:
         """For all launches that may be started, the first first."""
+        self._claimed = 0
+        if not waiting:
+            return NOTHING
         plan = Plan()
-        coming = sorted((m.generation for m in self._members.values() if m.state == "forking"), reverse=True)
+        coming = sorted([m.generation for m in self._members.values() if m.state == "forking"], reverse=True)
+        being_forked = len(coming)
         room, forks = self._most - len(self._members), 0
         for place, need in enumerate(waiting):
             member = self._able(need)
@@ -151,11 +161,31 @@ class Pool:
                 forks += 1
             else:
                 break  # nobody is idle: nor is there one for those behind
-        spares = self._surplus(plan, len(coming))
-        room = self._most - len(self._members) - forks
-        # Those that miss the newest program are replaced: theirs is the place, should there be no other.
-        missing = max(0, min(room, self._demand.spares - spares - len(coming)))
-        return Plan(plan.take, forks, missing, plan.retire)
+        self._claimed = being_forked - len(coming) + forks
+        return Plan(plan.take, forks, 0, plan.retire) if forks else plan
+
+    def tend(self) -> Plan:
+        """For launches to come, once what `assign` said is done."""
+        needed, wanted = self._demand.generation, self._demand.spares
+        fresh: list[Member] = []
+        stale: list[Member] = []
+        forking = 0
+        for m in self._members.values():
+            if m.state == "forking":
+                forking += 1
+            elif m.state == "idle" and m.tenant is None:
+                (fresh if m.generation >= needed else stale).append(m)
+        self._demand.idle(len(fresh))
+        missing = wanted - len(fresh) - max(0, forking - self._claimed)
+        missing = min(missing, self._most - len(self._members))
+        if missing > 0:
+            return Plan(spares=missing)
+        if len(fresh) < wanted or not (stale or len(fresh) > wanted):
+            return NOTHING
+        plan = Plan()
+        for member in stale + fresh[: len(fresh) - wanted]:  # out of date, or too many
+            self._retire(member, plan)
+        return plan
 
     def warm(self) -> tuple[str, ...]:
         """What the next spare is to be warmed with."""
@@ -179,23 +209,12 @@ class Pool:
         self._clock += 1
         member.state, member.tenant, member.used, member.alone = "busy", need.tenant, self._clock, need.alone
         member.launches += 1
-        self._demand.asked(need.program)
+        self._demand.asked(need.program, need.generation)
 
     def _least_useful(self) -> Member | None:
-        """An idle one to be sacrificed: a spare that misses the newest program, else the longest unused of a tenant."""
+        """An idle one to be sacrificed: a spare that misses the newest programs, else a tenant's longest unused."""
         idle = [m for m in self._members.values() if m.state == "idle"]
         return min(idle, key=lambda m: (m.used, m.generation), default=None)
-
-    def _surplus(self, plan: Plan, coming: int) -> int:
-        """Retire spares that are too many or out of date; how many good ones are idle."""
-        spares = [m for m in self._members.values() if m.state == "idle" and m.tenant is None]
-        fresh = [m for m in spares if m.generation >= self.generation]
-        self._demand.idle(len(fresh))
-        if len(fresh) >= self._demand.spares:
-            stale = [m for m in spares if m.generation < self.generation]
-            for member in stale + fresh[: len(fresh) - self._demand.spares]:
-                self._retire(member, plan)
-        return min(len(fresh), self._demand.spares)
 
     def _retire(self, member: Member, plan: Plan) -> None:
         del self._members[member.id]

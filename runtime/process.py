@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 from typing import Final
 
@@ -22,6 +23,15 @@ def die_with_parent(parent: int) -> None:
 def set_name(name: str) -> None:
     """What `ps` and `top` show; at most 15 bytes."""
     _prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def allow_descriptors(count: int) -> bool:
+    """Let this process and its children open so many, as far as it may. Whether it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = hard == resource.RLIM_INFINITY or count <= hard
+    if soft < count and soft != resource.RLIM_INFINITY:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count if enough else hard, hard))
+    return enough
 
 
 def kill(pidfd: int) -> None:

@@ -346,3 +346,12 @@ def test_after_many_launches_everything_is_where_it_began(
     assert after.descriptors == before.descriptors
     assert abs(after.processes - before.processes) <= 4  # workers that a tenant keeps
     assert after.rss - before.rss < 4 * MIB
+
+
+def test_a_node_may_open_what_a_full_queue_takes_or_says_so(start_node: StartNode) -> None:
+    node = start_node("--queue", "100000", "--workers", "10")
+    soft, hard = resource.prlimit(node.pid, resource.RLIMIT_NOFILE)
+    needed = 200_000 + 1024 + 64 + 20
+    assert soft >= min(hard, needed)
+    assert ("a full queue needs" in node.log.read_text()) == (hard < needed)
+    node.still_serves()

@@ -61,6 +61,13 @@ class World:
             assert plan.fork + len(self.forking) >= len(self.waiting), "room, and a launch that nobody will serve"
         for _ in range(plan.fork):
             self.fork(())
+        plan = self.pool.tend()
+        assert not plan.take
+        assert not plan.fork
+        for worker in plan.retire:
+            assert worker in self.alive
+            assert worker not in self.busy
+            del self.alive[worker]
         for _ in range(plan.spares):
             self.fork(self.pool.warm())
         self.check()
@@ -167,11 +174,9 @@ def test_promises_hold_whatever_happens(spares: list[int], most: int, launches: 
     for _ in range(5):  # in the end there are as many spares as there should be, all of the newest programs
         world.calm()
         world.settle()
-    fresh = [w for w in world.alive if w not in world.tenants and world.alive[w] == world.generation]
-    tenants = [w for w in world.alive if w in world.tenants]
     assert world.pool.spares == world.spares[0]
-    if len(tenants) + world.spares[0] <= most and len(fresh) < world.spares[0]:
-        assert len(world.alive) == most, "fewer spares than there should be, and room for them"
+    spares = [worker for worker in world.alive if worker not in world.tenants]
+    assert len(spares) >= world.spares[0] or len(world.alive) == most, "room for spares, and fewer than there should be"
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
@@ -220,8 +225,11 @@ def test_a_tenants_own_worker_is_preferred_and_the_most_recent_of_them() -> None
 
 def test_spares_are_kept() -> None:
     def plan(waiting: int) -> tuple[int, int]:
-        made = Pool(2, 2, 8, 10).assign([Need("A", 0)] * waiting)
-        return made.fork, made.spares
+        pool = Pool(2, 2, 8, 10)
+        fork = pool.assign([Need("A", 0)] * waiting).fork
+        for id_ in range(fork):
+            pool.forking(id_)
+        return fork, pool.tend().spares
 
     assert plan(0) == (0, 2)
     assert plan(3) == (3, 2)
@@ -287,7 +295,9 @@ def test_settings_that_contradict_each_other(least: int, spares: int, most: int,
 def test_spares_follow_demand_and_come_back() -> None:
     pool = Pool(1, 5, 20, 10)
     plan = pool.assign([Need("A", 0, alone=True)] * 9)
-    assert (plan.fork, pool.spares, plan.spares) == (9, 5, 5)
+    for id_ in range(9):
+        pool.forking(id_)
+    assert (plan.fork, pool.spares, pool.tend().spares) == (9, 5, 5)
     for id_ in range(14):
         pool.forking(id_)
         pool.ready(id_)
@@ -295,7 +305,7 @@ def test_spares_follow_demand_and_come_back() -> None:
     found = []
     for _ in range(6):  # nobody asks any more
         pool.calm()
-        pool.assign([])
+        pool.tend()
         found.append((pool.spares, pool.count("idle")))
     assert found == [(5, 5), (2, 2), (1, 1), (1, 1), (1, 1), (1, 1)]
 
@@ -304,14 +314,35 @@ def test_what_a_spare_is_warmed_with_follows_what_is_asked_for() -> None:
     demand = Demand(0, 4)
     assert demand.warm([]) == ()
     for _ in range(3):
-        demand.asked("often")
-    demand.asked("seldom")
+        demand.asked("often", 1)
+    demand.asked("seldom", 2)
     assert demand.warm([]) == ("often", "seldom")
     assert demand.warm([("often",)]) == ("often", "seldom")  # 3 by 2 is above 1
     assert demand.warm([("often",)] * 3) == ("seldom", "often")
     for _ in range(4 * HALF):
-        demand.asked("new")
+        demand.asked("new", 1)
     assert demand.warm([]) == ("new",)  # the others are forgotten
     for number in range(2 * WARM):
-        demand.asked(f"program-{number}")
+        demand.asked(f"program-{number}", 1)
     assert len(demand.warm([])) == WARM
+
+
+def test_spares_are_replaced_for_a_program_in_demand_and_for_no_other() -> None:
+    """Else whoever comes with one new program after the other has all spares forked anew each time."""
+    world = World((2, 2), 8, 10, random.Random(1))
+    world.dispatch()
+    world.settle()
+    before = set(world.alive)
+
+    def launch() -> None:
+        world.ask("A", world.generation, alone=True)
+        world.settle()
+        world.dispatch()
+        world.settle()
+
+    world.load()
+    launch()
+    assert before <= set(world.alive)
+    launch()
+    assert not before & set(world.alive)
+    assert len(world.alive) == 2
