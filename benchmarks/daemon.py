@@ -23,7 +23,7 @@ def running_node(directory: Path, *, programs: Path | None = None) -> Iterator[s
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "insitu", "node", "--socket", str(path), "--name", "bench"),
-                *("--cache", str(directory / "cache")),
+                *("--cache", str(directory / "cache"), "--journal", str(directory / "journal")),
                 *(("--programs", str(programs)) if programs else ()),
             ],
             stdin=subprocess.DEVNULL,

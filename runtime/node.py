@@ -25,6 +25,8 @@ import insitu
 from insitu.runtime import wire
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError
 from insitu.runtime.history import History
+from insitu.runtime.journal.journal import DAYS, Journal
+from insitu.runtime.journal.places import default_journal
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
@@ -63,6 +65,10 @@ class Settings:
     """Launches after which a worker is replaced."""
     records: int = 1000
     """Latest records kept, in memory."""
+    journal: str = ""
+    """File of the usage records; empty: in the state directory, under the node's name (see `journal.places`)."""
+    journal_days: int = DAYS
+    """Days after which a usage record is deleted."""
 
 
 class Node:
@@ -88,6 +94,8 @@ class Node:
         self._next_worker = 0
         self._listener: socket.socket | None = None
         self._retry: Timer | None = None
+        self._journal: Journal | None = None
+        """From `run` on."""
         self._fatal: str | None = None
         self._booted = time.time()
 
@@ -97,6 +105,7 @@ class Node:
         gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
+                self._open_journal()
                 self._force.start()
                 self._loop.run()
             finally:
@@ -113,6 +122,14 @@ class Node:
         for peer in list(self._peers):
             peer.close()
         self._force.close()
+        if self._journal is not None:
+            self._journal.close()  # what still ran is recorded there
+
+    def _open_journal(self) -> None:
+        path = self._settings.journal or str(default_journal(self._settings.name))
+        days = self._settings.journal_days
+        self._journal = Journal(path, self._settings.name, workers=self._settings.workers, days=days)
+        self._journal.attach(self._loop)
 
     # The socket.
 
@@ -199,6 +216,7 @@ class Node:
             "queued": len(self._queue),
             "idle": self._pool.count("idle"),
             "forking": self._pool.count("forking"),
+            "journal": None if self._journal is None else self._journal.state(),
         }
 
     def _launch(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
@@ -206,6 +224,8 @@ class Node:
         started, begun = time.time(), time.monotonic_ns()
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
+        if self._journal is not None:
+            self._journal.admit()
         task = parse(peer, message, fds, self._store, started, begun)
         digest = task.info.digest
         if digest in self._rejected:
@@ -251,7 +271,13 @@ class Node:
         if not task.accepted:
             # Before the worker has it: on a busy machine the worker would run first, and whoever waits for this word
             # would get it only with the result (measured: a fifth of a warm launch).
-            task.accepted = True
+            try:
+                self._begin(task)
+            except Busy as why:
+                self._refuse(task, why)
+                if not self._pool.done(worker, clean=True):
+                    self._force.dismiss(worker)
+                return True
             task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
             if task not in self._queue:  # the peer had hung up, and `gone` has seen to it
                 if not self._pool.done(worker, clean=True):
@@ -282,6 +308,12 @@ class Node:
         if len(self._hot) > 4 * HOT:
             self._hot.popitem(last=False)
         return True
+
+    def _begin(self, task: Task) -> None:
+        """Accepted from here on. Raises `Busy` when the journal cannot be written."""
+        if self._journal is not None:
+            task.slot = self._journal.begin(task)
+        task.accepted = True
 
     def _drop(self, task: Task) -> None:
         wire.close_all(task.fds)
@@ -450,6 +482,15 @@ class Node:
             outcome=outcome,
         )
         self._history.add(record)
-        if self._by_peer.pop(task.peer, None) is not None:
-            task.peer.send({"record": record.to_wire()})
-            task.peer.leave()
+        # It may be a while until its record is written, and it is over: `gone` has nothing to end any more.
+        asked = self._by_peer.pop(task.peer, None) is not None
+
+        def answer() -> None:
+            if asked:
+                task.peer.send({"record": record.to_wire()})
+                task.peer.leave()
+
+        if self._journal is not None:
+            self._journal.end(record, task.slot, answer)
+        else:
+            answer()

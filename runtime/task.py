@@ -39,6 +39,8 @@ class Task:
     worker: int | None = None
     pid: int = 0
     timer: Timer | None = None
+    slot: int = 0
+    """Its place among the launches under way (see `journal`), once it is accepted."""
     killed: Outcome | None = None
     """Why the node killed its worker, if it did."""
 

@@ -29,6 +29,8 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="Launches at once.  [default: 4 a core]")
 @click.option("--spares", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
+@click.option("--journal", metavar="FILE", help="Usage records.  [default: NAME.journal in the state directory]")
+@click.option("--journal-days", type=click.IntRange(1, 36500), metavar="N", help="Kept so long.  [default: 400]")
 @click.pass_context
 def node(
     ctx: click.Context,
@@ -39,6 +41,8 @@ def node(
     workers: int | None,
     spares: int | None,
     queue: int | None,
+    journal: str | None,
+    journal_days: int | None,
 ) -> None:
     """The daemon of a storage node: takes launches at a Unix socket. Ends on SIGTERM and Ctrl-C.
 
@@ -59,6 +63,7 @@ def node(
         if not Path(directory).is_dir():
             raise click.UsageError(f"--programs {directory}: no such directory")
     given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue}
+    given |= {"journal": journal, "journal_days": journal_days}
     given = {key: value for key, value in given.items() if value is not None}
     settings = Settings(socket=path, cache=cache or str(user_cache()), programs=programs, **given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
