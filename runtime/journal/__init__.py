@@ -3,9 +3,9 @@
     PATH            the records (see `schema`), and SQLite's PATH-wal and PATH-shm beside it
     PATH-running    the launches under way (see `running`); its lock is the node's claim on the journal
 
-A launch leaves a line in PATH-running before anybody is told that it was accepted, and its record in PATH before anybody
-is told what it came to. So whatever a client has seen survives the node's sudden end, and a launch that ended with the
-node is found by the next one, which records it as lost.
+A launch is entered in PATH-running before anybody is told that it was accepted, and its record is in PATH before
+anybody is told what it came to. So whatever a client has seen survives the node's sudden end, and a launch that ended
+with the node is found by the next one, which records it as lost.
 
 What survives a power failure is what has reached the disk: a thread asks for that every few milliseconds, so that
 `SYNCED` is kept by a disk that is quick enough, and the log says when it was not. The node's loop itself never waits

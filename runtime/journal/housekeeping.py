@@ -66,7 +66,7 @@ class Syncer:
 
     def close(self) -> None:
         self._closing = True
-        self._wake.set()
+        self.wrote()
         self._thread.join()
 
     def _serve(self) -> None:

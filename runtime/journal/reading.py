@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from insitu.runtime.journal import schema
@@ -81,12 +81,46 @@ def names(paths: Iterable[str | Path]) -> dict[str, str]:
 
 def _of_one(path: str, key: str, since_us: int) -> Iterator[tuple[str, Sums]]:
     query = (
-        f"SELECT {key}, count(*), ifnull(sum(end = 'exit' AND exit_code = 0), 0), ifnull(sum(end = 'lost'), 0), {_HALVES} "
-        "FROM launches WHERE ended_us >= ? GROUP BY 1"
+        f"SELECT {key}, count(*), ifnull(sum(end = 'exit' AND exit_code = 0), 0), ifnull(sum(end = 'lost'), 0), "
+        f"{_HALVES} FROM launches WHERE ended_us >= ? GROUP BY 1"
     )
     for name, launches, ok, lost, *halves in _asked(path, query, (since_us,)):
         whole = [int(high << 32) + int(low) for high, low in zip(halves[::2], halves[1::2], strict=True)]
         yield str(name), Sums(launches, ok, launches - ok, lost, *whole)
 
 
-def _asked(path: str, query: str, values: tuple[int, ...]) -> list[tuple[object, ...]]: ...
+def _asked(path: str, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    if not os.path.isfile(path):
+        raise JournalError(f"no journal at {path}")
+    where = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    try:
+        if not os.path.exists(f"{path}-wal"):
+            # Closed in good order: there is nothing but the file, and to read it takes no right to its directory.
+            answer = _answered(path, f"{where}&immutable=1", query, values)
+            if not os.path.exists(f"{path}-wal"):  # else a node has opened it meanwhile
+                return answer
+        return _answered(path, where, query, values)
+    except sqlite3.Error as why:
+        raise _unreadable(path, why) from None
+
+
+def _answered(path: str, where: str, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
+    connection = sqlite3.connect(where, uri=True, timeout=_WAIT, isolation_level=None)
+    try:
+        schema.check_ours(connection, path)
+        if connection.execute("PRAGMA user_version").fetchone() == (0,):
+            raise JournalError(f"{path} is empty, and no journal of insitu's")
+        return connection.execute(query, values).fetchall()
+    finally:
+        connection.close()
+
+
+def _unreadable(path: str, why: sqlite3.Error) -> JournalError:
+    code = getattr(why, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_NOTADB:
+        return JournalError(f"{path} is no journal of insitu's")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return JournalError(f"journal {path} is damaged ({why}); what can be saved, `sqlite3 FILE .recover` saves")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return JournalError(f"journal {path} cannot be opened: try as the node's user, or as root ({why})")
+    return JournalError(f"journal {path}: {why}")

@@ -54,16 +54,14 @@ class Running:
                 raise
         except BlockingIOError:
             journal = path.removesuffix("-running")
-            raise JournalError(
-                f"journal {journal}: another node writes it; --journal names another"
-            ) from None
+            raise JournalError(f"journal {journal}: another node writes it; --journal names another") from None
         except OSError as why:
             raise JournalError(f"journal's {path}: {why.strerror}") from None
         self._free: list[int] = []
         self._slots = 0
 
     def left(self) -> list[Begun]:
-        """What the node before left under way."""
+        """What the node before left under way, the first begun first."""
         found = []
         for slot in range(-(-os.fstat(self.fd).st_size // SLOT)):
             length, checksum = _HEAD.unpack(os.pread(self.fd, _HEAD.size, slot * SLOT).ljust(_HEAD.size, b"\0"))
@@ -71,7 +69,7 @@ class Running:
                 body = os.pread(self.fd, length, slot * SLOT + _HEAD.size)
                 if len(body) == length and zlib.crc32(body) == checksum:
                     found.append(_begun(body))
-        return found
+        return sorted(found, key=lambda launch: launch.started_us)
 
     def empty(self, slots: int) -> None:
         """Forget all, with room for so many. Raises OSError."""
