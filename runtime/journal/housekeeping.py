@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from insitu.runtime.journal import SYNCED, schema
+from insitu.runtime.journal.running import Running
 
 log = logging.getLogger("insitu.node")
 
@@ -25,6 +26,7 @@ GATHER: Final = 0.015  # seconds that the syncer waits for company
 RETRY: Final = 1.0  # seconds
 PURGE_EVERY: Final = 3600.0  # seconds
 _PURGE_ROWS: Final = 200  # at a time: about a millisecond
+_PURGE_FRAMES: Final = 100  # that it takes in the log
 # All but the last, which keeps its number from being given again.
 _OLDEST: Final = (
     "SELECT seq FROM (SELECT seq, ended_us FROM launches WHERE seq < (SELECT max(seq) FROM launches) ORDER BY seq "
@@ -47,8 +49,9 @@ class Owner(Protocol):
 
 
 class Syncer:
-    def __init__(self, owner: Owner, fds: tuple[int, ...]) -> None:
-        self._owner, self._fds = owner, fds
+    def __init__(self, owner: Owner, path: str, log_fd: int, running: Running) -> None:
+        self._owner, self._path, self._log_fd, self._running = owner, path, log_fd, running
+        self._file = _identity(path)
         self._wake = threading.Event()
         self._closing = False
         self._since = 0.0
@@ -76,19 +79,36 @@ class Syncer:
             since = self._since
             self._wake.clear()  # what is written from here on is the next round's
             try:
-                for fd in self._fds:
-                    os.fdatasync(fd)
+                again = self._sync()
             except OSError as why:
                 self._owner.failing("sync", why.strerror or str(why))
                 time.sleep(RETRY)
                 self._wake.set()
                 continue
             self._owner.failing("sync", None)
-            took = time.monotonic() - since
-            self.slowest = max(self.slowest, took)
-            if took > SYNCED and time.monotonic() - self._complained > _COMPLAIN:
-                self._complained = time.monotonic()
-                log.warning("the disk took %.0f ms to keep the journal: a power failure loses as much", took * 1000)
+            self._took(time.monotonic() - since)
+            if again:
+                self.wrote()
+
+    def _sync(self) -> bool:
+        if _identity(self._path) != self._file:
+            raise OSError(0, "the file was moved away or deleted; bring it back, or start the node again")
+        os.fdatasync(self._log_fd)
+        return self._running.sync()
+
+    def _took(self, seconds: float) -> None:
+        self.slowest = max(self.slowest, seconds)
+        if seconds > SYNCED and time.monotonic() - self._complained > _COMPLAIN:
+            self._complained = time.monotonic()
+            log.warning("the disk took %.0f ms to keep the journal: a power failure loses as much", seconds * 1000)
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
 
 
 class Housekeeper:
@@ -103,6 +123,8 @@ class Housekeeper:
         self._closing = False
         self._purged = -PURGE_EVERY
         """When the old were last looked for, monotonic; never, to begin with."""
+        self._deleted = 0
+        """Pages of the log that deleting took since it was last seen to, about."""
         self._failing = False
         self._thread = threading.Thread(target=self._serve, name="insitu-journal", daemon=True)
 
@@ -131,12 +153,13 @@ class Housekeeper:
 
     def _serve(self) -> None:
         while not self._closing:
-            if not self._failing and self._purged + PURGE_EVERY <= time.monotonic():
-                self._guarded(self._purge)
-            self._wake.wait(RETRY if self._failing else max(0.0, self._purged + PURGE_EVERY - time.monotonic()))
-            if self._wake.is_set() or self._failing:
+            due = self._purged + PURGE_EVERY - time.monotonic()
+            pause = RETRY if self._failing else _PURGE_PAUSE if due <= 0 else due
+            if self._wake.wait(pause) or self._failing:
                 self._wake.clear()
                 self._guarded(self._tidy)
+            if due <= 0 and not self._failing:
+                self._guarded(self._purge)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         if self._closing:
@@ -177,14 +200,16 @@ class Housekeeper:
             self._connection.execute("UPDATE journal SET restarts = restarts + 1")
 
     def _purge(self) -> None:
+        """Some of the old; when there is none, it is done for now."""
         before = int((time.time() - self._days * 86400) * 1e6)
-        while not self._closing:
-            oldest = self._connection.execute(_OLDEST, (before,)).fetchone()
-            if oldest is None:
-                break
-            self._with_pen(lambda: self._delete(before))
-            time.sleep(_PURGE_PAUSE)
-        self._purged = time.monotonic()
+        if self._connection.execute(_OLDEST, (before,)).fetchone() is None:
+            self._purged = time.monotonic()
+            return
+        self._with_pen(lambda: self._delete(before))
+        self._deleted += _PURGE_FRAMES
+        if self._deleted >= self._frames:  # that has made the log grow as well
+            self._deleted = 0
+            self._wake.set()
 
     def _delete(self, before: int) -> None:
         self._connection.execute(f"DELETE FROM launches WHERE seq IN (SELECT seq FROM ({_OLDEST}))", (before,))

@@ -86,7 +86,7 @@ class Journal:
         self._loop: Loop | None = None
         self._messages: deque[Callable[[], None]] = deque()
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._syncer = Syncer(self, (self._log_fd, self._running.fd))
+        self._syncer = Syncer(self, self.path, self._log_fd, self._running)
         self._housekeeper = Housekeeper(
             self, self.path, self._log_fd, days=days, frames=frames, reserve=reserve + _RESERVE_EACH * workers
         )

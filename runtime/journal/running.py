@@ -59,6 +59,9 @@ class Running:
             raise JournalError(f"journal's {path}: {why.strerror}") from None
         self._free: list[int] = []
         self._slots = 0
+        self._young: set[int] = set()
+        self._old: set[int] = set()
+        """Slots taken since the last `sync`, and since the one before, that the disk may not have."""
 
     def left(self) -> list[Begun]:
         """What the node before left under way, the first begun first."""
@@ -95,7 +98,17 @@ class Running:
             self._slots += 1
         if os.pwrite(self.fd, data, self._free[-1] * SLOT) != len(data):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self._free.pop()
+        slot = self._free.pop()
+        self._young.add(slot)
+        return slot
+
+    def sync(self) -> bool:
+        """From another thread: see that the disk has what is under way since the last call but one. Most launches have
+        ended by then, and what has ended needs no slot on the disk. Whether to call again. Raises OSError."""
+        if self._old:
+            os.fdatasync(self.fd)
+        self._old, self._young = self._young, set()
+        return bool(self._old)
 
     def probe(self) -> None:
         """Raises OSError when there is no room for a launch."""
@@ -106,6 +119,8 @@ class Running:
             os.pwrite(self.fd, bytes(_HEAD.size), slot * SLOT)
         except OSError:
             pass  # its record is in the journal: whoever finds the slot will see that
+        self._young.discard(slot)
+        self._old.discard(slot)
         self._free.append(slot)
 
     def close(self) -> None:

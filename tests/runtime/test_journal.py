@@ -7,6 +7,7 @@ import resource
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -228,6 +229,25 @@ def test_a_slot_that_is_torn_is_no_launch(tmp_path: Path) -> None:
     running.close()
 
 
+def test_only_launches_that_last_reach_the_disk_before_their_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    running = Running(str(tmp_path / "r"))
+    running.empty(4)
+    synced.clear()
+    long = running.begin(Begun(name(1), "", "t", "cat", DIGEST, "", 1, 1))
+    assert (running.sync(), synced) == (True, [])
+    short = running.begin(Begun(name(2), "", "t", "cat", DIGEST, "", 1, 1))
+    assert (running.sync(), synced) == (True, [running.fd])  # for the long one
+    running.end(short)
+    assert (running.sync(), synced) == (False, [running.fd])
+    running.end(long)
+    assert (running.sync(), synced) == (False, [running.fd])
+    running.close()
+
+
 def test_more_launches_at_once_than_there_are_slots(tmp_path: Path) -> None:
     running = Running(str(tmp_path / "r"))
     running.empty(1)
@@ -237,6 +257,53 @@ def test_more_launches_at_once_than_there_are_slots(tmp_path: Path) -> None:
         running.end(slot)
     assert {one.id for one in running.left()} == {name(n) for n in range(1, 20, 2)}
     running.close()
+
+
+KILLED = """
+import sys
+from tests.runtime.test_journal import Turning, name, record, task
+from pathlib import Path
+it = Turning(Path(sys.argv[1]), frames=60, reserve=50, days=1)
+first = int(sys.argv[2])
+for number in range(first, first + 1_000_000):
+    slot = it.journal.begin(task(name(number)))
+    it.journal.end(record(name(number)), slot, lambda number=number: print(number, flush=True))
+    if number % 10 == 0:
+        it.turn(0.001)
+"""
+
+
+def test_killed_while_the_log_begins_anew_and_old_records_go(tmp_path: Path) -> None:
+    """Again and again, with a log so short that it is always about to begin anew; and old records to be deleted."""
+    chance = random.Random(5)
+    journal = tmp_path / "j"
+    connection, _ = schema.open_journal(str(journal))
+    connection.execute("BEGIN")
+    connection.executemany(schema.INSERT, [schema.row(record("f" * 32), 1) for _ in range(30_000)])
+    connection.execute("COMMIT")
+    connection.close()
+    answered: list[str] = []
+    for turn in range(6):
+        command = [sys.executable, "-c", KILLED, str(journal), str(turn * 1_000_000)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            answered.append(name(int(process.stdout.readline())))
+            time.sleep(0.3 + chance.random() / 2)
+            process.kill()
+            answered += [
+                name(int(line)) for line in process.stdout.read().splitlines(keepends=True) if line[-1] == "\n"
+            ]
+    with turning(journal):
+        found = rows(journal, "id, end")
+        (restarts,) = sqlite3.connect(journal).execute("SELECT restarts FROM journal").fetchone()
+    recorded = [row["id"] for row in found if row["end"] == "exit" and row["id"] != "f" * 32]
+    assert restarts > 20
+    assert len(answered) > 500
+    assert set(answered) <= set(recorded)
+    assert len(recorded) == len(set(recorded))
+    assert sum(row["id"] == "f" * 32 for row in found) < 30_000
+    with closing(sqlite3.connect(journal)) as whole:
+        assert whole.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
 # Whose it is, and what it is.
@@ -521,17 +588,40 @@ def test_somebody_else_who_writes_for_a_moment_is_no_trouble(tmp_path: Path) -> 
 def test_a_disk_that_does_not_sync_refuses_launches_until_it_does(tmp_path: Path) -> None:
     read, write = os.pipe()  # which cannot be synced
     with turning(tmp_path / "j") as it:
-        fds = it.journal._syncer._fds
-        it.journal._syncer._fds = (write,)
+        fd, it.journal._syncer._log_fd = it.journal._syncer._log_fd, write
         it.launch(name(1))
         it.turn_until(lambda: it.journal.state()["trouble"])
         with pytest.raises(Busy, match="sync: Invalid argument"):
             it.journal.admit()
-        it.journal._syncer._fds = fds
+        it.journal._syncer._log_fd = fd
         it.turn_until(lambda: not it.journal.state()["trouble"])
         it.journal.admit()
     os.close(read)
     os.close(write)
+
+
+def test_a_journal_that_somebody_moves_away_takes_no_launches_until_it_is_back(tmp_path: Path) -> None:
+    with turning(tmp_path / "j") as it:
+        (tmp_path / "j").rename(tmp_path / "away")
+        it.launch(name(1))
+        it.turn_until(lambda: "moved away or deleted" in refused(it.journal))
+        (tmp_path / "away").rename(tmp_path / "j")
+        it.turn_until(lambda: not refused(it.journal))
+        assert [row["id"] for row in rows(tmp_path / "j")] == [name(1)]
+
+
+def test_a_launch_that_cannot_be_entered_is_refused_and_the_next_can_when_there_is_room(tmp_path: Path) -> None:
+    with turning(tmp_path / "j") as it:
+        fd = it.journal._running.fd
+        it.journal._running.fd = os.open("/dev/full", os.O_RDWR)
+        with pytest.raises(Busy, match="running: No space left on device"):
+            it.journal.begin(task(name(1)))
+        it.turn(1.5)
+        assert refused(it.journal)
+        os.close(it.journal._running.fd)
+        it.journal._running.fd = fd
+        it.turn_until(lambda: not refused(it.journal))
+        assert it.launch(name(2))
 
 
 def test_what_cannot_be_written_at_the_very_end_is_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
