@@ -14,6 +14,7 @@ from typing import Final
 import pytest
 
 from benchmarks.interleave import Aim, Interleave, Turn, Turns
+from benchmarks.processors import both_ways, processors
 from benchmarks.programs import cat
 from benchmarks.wasmtime_side import WasmtimeSide
 from insitu.sandbox.channels import EmptySource, make_pollable, source_from_fd
@@ -63,6 +64,7 @@ def _by_wasmtime(wasm: bytes, path: Path, pipe: tuple[int, int], data: bytes) ->
     return turn
 
 
+@both_ways
 def test_warm_launch(
     interleave: Interleave,
     runner: Runner,
@@ -70,6 +72,7 @@ def test_warm_launch(
     kilobyte: bytes,
     kilobyte_file: int,
     pipe: tuple[int, int],
+    where: str,
 ) -> None:
     wasm = cat(64 * KIB)
     program = runner.compile(wasm)
@@ -86,7 +89,9 @@ def test_warm_launch(
         assert os.read(pipe[0], ROW * len(kilobyte) + 1) == ROW * kilobyte
 
     theirs = _by_wasmtime(wasm, place / "kilobyte", pipe, kilobyte)
-    interleave("warm launch in one process / wasmtime's", ours, theirs, pairs=LAUNCH_PAIRS, warm_up=10, aim=Aim(0.5))
+    with processors(where):
+        name = f"warm launch in one process, {where} / wasmtime's"
+        interleave(name, ours, theirs, pairs=LAUNCH_PAIRS, warm_up=10, aim=Aim(0.5))
 
 
 def test_warm_launch_by_path(

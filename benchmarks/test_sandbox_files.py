@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from benchmarks.interleave import Interleave, Turn
+from benchmarks.processors import both_ways, processors
 from benchmarks.programs import opener
 from benchmarks.wasmtime_side import WasmtimeSide
 from insitu.runtime.cache import CompiledCache, user_cache
@@ -38,10 +39,11 @@ def runner() -> Runner:
     return Runner()
 
 
-def test_opening_a_small_file(interleave: Interleave, runner: Runner, place: Path) -> None:
+@both_ways
+def test_opening_a_small_file(interleave: Interleave, runner: Runner, place: Path, where: str) -> None:
     """path_open, fd_read and fd_close of one kilobyte, each a thousand times in one launch."""
     directory = place / "small"
-    (directory / "data").mkdir(parents=True)
+    (directory / "data").mkdir(parents=True, exist_ok=True)
     (directory / "data" / "file").write_bytes(os.urandom(1024))
     wasm = opener("data/file", OPENS)
     program, theirs, files = runner.compile(wasm), WasmtimeSide(wasm), Files.read_only(directory)
@@ -63,7 +65,8 @@ def test_opening_a_small_file(interleave: Interleave, runner: Runner, place: Pat
         yield (time.perf_counter_ns() - begun) / 1000 / OPENS
         assert code == 0
 
-    interleave("open, read, close of a small file / wasmtime's", ours, wasmtimes, pairs=40, warm_up=2)
+    with processors(where):
+        interleave(f"open, read, close of a file, {where} / wasmtime's", ours, wasmtimes, pairs=40, warm_up=2)
     os.close(fd)
 
 

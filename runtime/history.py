@@ -1,6 +1,7 @@
 """A node's latest records, in memory and bounded."""
 
 from collections import OrderedDict
+from dataclasses import replace
 from typing import Any
 
 from insitu.runtime import wire
@@ -23,6 +24,12 @@ class History:
         self._records[record.id] = record
         while len(self._records) > self._most:
             self._records.popitem(last=False)
+
+    def kept(self, id_: str, bundle: str) -> None:
+        """There is a bundle of that launch now."""
+        record = self._records.get(id_)
+        if record is not None:
+            self._records[id_] = replace(record, bundle=bundle)
 
     def one(self, id_: object) -> dict[str, Any] | None:
         """On the wire's terms; None when it is not, or no longer, known."""

@@ -27,6 +27,7 @@ from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, 
 from insitu.runtime.history import History
 from insitu.runtime.journal.journal import DAYS, Journal
 from insitu.runtime.journal.places import default_journal
+from insitu.runtime.keep import BYTES_MOST, FailedLaunch, Keeper, failed, input_to_keep
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
@@ -69,6 +70,10 @@ class Settings:
     """File of the usage records; empty: in the state directory, under the node's name (see `journal.places`)."""
     journal_days: int = DAYS
     """Days after which a usage record is deleted."""
+    keep_failed: str = ""
+    """Directory for bundles of failed launches; none are kept when it is empty."""
+    keep_failed_size: int = BYTES_MOST
+    """Bytes that they may take all together."""
 
 
 class Node:
@@ -96,6 +101,7 @@ class Node:
         self._retry: Timer | None = None
         self._journal: Journal | None = None
         """From `run` on."""
+        self._keeper: Keeper | None = None
         self._fatal: str | None = None
         self._booted = time.time()
 
@@ -106,6 +112,9 @@ class Node:
         with claimed(self._settings.socket):
             try:
                 self._open_journal()
+                if self._settings.keep_failed:
+                    self._keeper = Keeper(self._settings.keep_failed, self._settings.keep_failed_size)
+                    self._loop.watch(self._keeper.done_fd, self._kept)
                 self._force.start()
                 self._loop.run()
             finally:
@@ -122,6 +131,9 @@ class Node:
         for peer in list(self._peers):
             peer.close()
         self._force.close()
+        if self._keeper is not None:
+            self._loop.forget(self._keeper.done_fd)
+            self._keeper.close()
         if self._journal is not None:
             self._journal.close()  # what still ran is recorded there
 
@@ -300,6 +312,8 @@ class Node:
             task.timer.cancel()
         task.worker, task.pid = worker, self._force.pid(worker)
         self._running[worker] = task
+        if self._keeper is not None:
+            task.input = input_to_keep(task.fds[0])
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._generations.move_to_end(task.info.digest)
@@ -494,3 +508,24 @@ class Node:
             self._journal.end(record, task.slot, answer)
         else:
             answer()
+        if self._keeper is not None:
+            self._keep(self._keeper, task, record)
+
+    # Bundles of failed launches.
+
+    @staticmethod
+    def _keep(keeper: Keeper, task: Task, record: Record) -> None:
+        stdin, task.input = task.input, None
+        if failed(record.outcome):
+            names = ("id", "request_id", "tenant", "object", "node")
+            origin = {name: str(getattr(record, name)) for name in names}
+            keeper.keep(
+                FailedLaunch(task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, stdin)
+            )
+        elif stdin is not None:
+            os.close(stdin)
+
+    def _kept(self, _: int) -> None:
+        assert self._keeper is not None
+        for id_, place in self._keeper.done():
+            self._history.kept(id_, place)

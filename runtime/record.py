@@ -30,6 +30,8 @@ class Record:
     launch_us: int
     """From then until the sandbox stood and the guest's first instruction ran, microseconds."""
     outcome: Outcome
+    bundle: str = ""
+    """Where the node has kept it for `insitu replay`, which may be some time after its end; empty when it has not."""
 
     def to_wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__} | {"outcome": self.outcome.to_wire()}

@@ -110,7 +110,8 @@ class Runner:
             return Outcome("limit", limit=LimitHit("arguments", limits.arguments, launch.words))
         fuel = limits.fuel or _NO_FUEL_LIMIT
         clocks = RealClocks() if launch.frozen is None else FrozenClocks(launch.frozen.clock)
-        budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall)
+        cpu_end = None if limits.cpu is None else cpu + int(limits.cpu * 1e9)
+        budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall, cpu_end)
         wiring = None if launch.channels is None else Wiring(launch.channels, clocks, budget, wait)
         instance = raw.Instance(self.engine, limits.memory, fuel, limits.table)
         try:
@@ -152,6 +153,8 @@ class Runner:
                 bytes_err=stderr.bytes,
             )
             outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept())
+            if budget.broken is not None:
+                outcome = replace(outcome, broken=_broken(launch, *budget.broken))
             return outcome if wiring is None else replace(outcome, channels=wiring.statistics())
         finally:
             instance.close()
@@ -208,7 +211,7 @@ class Runner:
         if failure is not None and limit is None:
             if failure.code == raw.OUT_OF_FUEL:
                 limit = LimitHit("fuel", limits.fuel or _NO_FUEL_LIMIT, usage.fuel)
-            elif minimum := _MINIMUM_TOO_LARGE.search(failure.text):
+            elif minimum := _MINIMUM_TOO_LARGE.match(failure.text):
                 figures = (limits.memory, PAGE) if minimum[1] == "memory" else (limits.table, 1)
                 limit = LimitHit(minimum[1], figures[0], int(minimum[2]) * figures[1])
         if limit is not None:
@@ -221,6 +224,12 @@ class Runner:
         return Outcome(
             "exit", exit_code=code, limit=refused, note=_near(code, limits, usage), usage=usage, stderr=stderr
         )
+
+
+def _broken(launch: Launch, fd: int, why: str) -> str:
+    named = () if launch.channels is None else launch.channels.outputs.items()
+    channel = next((f"out/{name}" for name, out in named if out == fd), "stdout")
+    return f"{channel} could not be written: {why}"
 
 
 def _near(code: int, limits: Limits, usage: Usage) -> str:

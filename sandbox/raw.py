@@ -17,6 +17,7 @@ import ctypes
 import importlib.util
 import platform
 import re
+import resource
 from collections.abc import Callable
 from ctypes import POINTER, Structure, byref, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint8, c_uint32, c_uint64
 from ctypes import c_void_p as Ptr
@@ -51,6 +52,8 @@ FEATURES: Final[dict[str, bool]] = {
     "wasm_stack_switching": False,
 }
 MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
+LEAST_STACK: Final = 2 * MAX_WASM_STACK
+"""Of a thread: a guest may use up its own part to the end, and call the host there."""
 TABLES: Final = 8
 
 
@@ -217,7 +220,12 @@ def new_engine(*, canonical_nans: bool = False) -> Engine:
     """An engine with our features, fuel and epochs on. 4 µs; starts no thread. Never freed: one lives per process.
 
     `canonical_nans`: every NaN that is computed is the same one, which costs code full of floats a third of its speed.
+
+    Raises `EngineError` where threads have so little stack that a guest's recursion would end the process.
     """
+    stack, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    if stack != resource.RLIM_INFINITY and stack < LEAST_STACK:
+        raise EngineError(f"the stack may be {stack >> 10} KiB here, and guests need {LEAST_STACK >> 10} (ulimit -s)")
     config = _config_new()
     _bind("wasmtime_config_cranelift_nan_canonicalization_set", None, Ptr, c_bool)(config, canonical_nans)
     for name, on in FEATURES.items():
@@ -323,16 +331,18 @@ _CAUSE: Final = re.compile(r"^ +\d+: ", re.MULTILINE)
 def _tidy(text: str) -> str:
     """The engine's words with the cause first, then the wasm backtrace, a frame a line.
 
-    Functions may have names of megabytes: no line, and no number of them, is longer than people read.
+    Functions may have names of megabytes: no line, and no number of them, is longer than people read. And names that
+    mock the engine's words, or steer a terminal: the cause stands behind all names, and what cannot be printed goes.
     """
-    where, _, cause = text.partition("Caused by:")
+    where, _, cause = text.rpartition("\n\nCaused by:\n")
     frames = [line.strip() for line in where.splitlines()[1:] if line.strip()] if cause else []
     frames = [line for line in frames if not line.startswith("note: using the `WASMTIME")]
     # Several causes are numbered, the last of them the trap itself: it comes first, the others explain it.
     causes = [" ".join(one.split()) for one in _CAUSE.split(cause)] if cause else [" ".join(text.split())]
     causes = [one.removeprefix("wasm trap: ") for one in causes if one]
     first = causes[-1] + (f" ({'; '.join(causes[:-1])})" if len(causes) > 1 else "") if causes else "unknown"
-    return "\n".join(line[:_LINE] for line in [first, *frames[:_FRAMES]])
+    lines = (line[:_LINE] for line in [first, *frames[:_FRAMES]])
+    return "\n".join("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line) for line in lines)
 
 
 class Failure:
@@ -370,7 +380,7 @@ class Instance:
 
     def instantiate(self, pre: InstancePre) -> Failure | None:
         """Also runs the module's start function. The memory is in `view` only after `find_memory`."""
-        return self._failure(_pre_instantiate(pre, self._context, self._instance, byref(self._trap)))
+        return self._failure(_pre_instantiate(pre, self._live(), self._instance, byref(self._trap)))
 
     def find_memory(self, caller: int | None = None) -> bool:
         """Whether the instance exports a memory called `memory`; if so `view` shows it from now on.
@@ -378,7 +388,7 @@ class Instance:
         While the module's start function runs there is no instance yet: a host function asks through its `caller`.
         """
         if caller is None:
-            found = _export_get(self._context, self._instance, b"memory", 6, self._memory)
+            found = _export_get(self._live(), self._instance, b"memory", 6, self._memory)
         else:
             found = _caller_export_get(caller, b"memory", 6, self._memory)
         self.has_memory = bool(found) and self._memory.raw[0] == EXTERN_MEMORY
@@ -394,19 +404,19 @@ class Instance:
         return self.view
 
     def memory_size(self) -> int:
-        return int(_memory_size(self._context, ctypes.addressof(self._memory) + _OF))
+        return int(_memory_size(self._live(), ctypes.addressof(self._memory) + _OF)) if self.has_memory else 0
 
     def call(self, name: bytes) -> Failure | None:
         """Call an export that takes and gives nothing. Raises `ProgramError` when there is no such export."""
         function = ctypes.addressof(self._extern) + _OF
-        found = _export_get(self._context, self._instance, name, len(name), self._extern)
+        found = _export_get(self._live(), self._instance, name, len(name), self._extern)
         if not found or self._extern.raw[0] != EXTERN_FUNC:
             raise ProgramError(f"exports no function {name.decode()!r}")
         return self._failure(_func_call(self._context, function, None, 0, None, 0, byref(self._trap)))
 
     def fuel_left(self) -> int:
         out = c_uint64()
-        _check(_get_fuel(self._context, byref(out)), EngineError)
+        _check(_get_fuel(self._live(), byref(out)), EngineError)
         return out.value
 
     def _failure(self, error: int | None) -> Failure | None:
@@ -421,8 +431,15 @@ class Instance:
             return Failure(code.value if known else None, _tidy(text))
         return Failure(None, _tidy(_message(error))) if error else None
 
+    def _live(self) -> int:
+        """The store's context. The engine would read freed memory where this raises `EngineError`."""
+        if self._store is None:
+            raise EngineError("this instance is closed already")
+        return int(self._context)
+
     def close(self) -> None:
+        """For good; a second time does nothing. Nobody may look at any part of `view` that was handed out before."""
         if self._store is not None:
-            self.view = memoryview(b"")
-            _store_delete(self._store)
-            self._store = None
+            store, self._store = self._store, None
+            self.view, self.has_memory = memoryview(b""), False
+            _store_delete(store)

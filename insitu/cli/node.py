@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import click
 
+from insitu.cli import printable
+from insitu.cli.types import Size
 from insitu.runtime.client import SOCKET_VARIABLE, NodeClient, default_socket
 from insitu.runtime.errors import NodeError
 from insitu.runtime.record import Record
@@ -31,6 +33,8 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 256]")
 @click.option("--journal", metavar="FILE", help="Usage records.  [default: NAME.journal in the state directory]")
 @click.option("--journal-days", type=click.IntRange(1, 36500), metavar="N", help="Kept so long.  [default: 400]")
+@click.option("--keep-failed", metavar="DIR", help="Keep failed launches there, for `insitu replay`.  [default: none]")
+@click.option("--keep-failed-size", type=Size(), metavar="SIZE", help="What they take; the oldest go.  [default: 1GiB]")
 @click.pass_context
 def node(
     ctx: click.Context,
@@ -43,6 +47,8 @@ def node(
     queue: int | None,
     journal: str | None,
     journal_days: int | None,
+    keep_failed: str | None,
+    keep_failed_size: int | None,
 ) -> None:
     """The daemon of a storage node: takes launches at a Unix socket. Ends on SIGTERM and Ctrl-C.
 
@@ -64,6 +70,7 @@ def node(
             raise click.UsageError(f"--programs {directory}: no such directory")
     given: dict[str, Any] = {"name": name, "workers": workers, "spares": spares, "queue": queue}
     given |= {"journal": journal, "journal_days": journal_days}
+    given |= {"keep_failed": keep_failed, "keep_failed_size": keep_failed_size}
     given = {key: value for key, value in given.items() if value is not None}
     settings = Settings(socket=path, cache=cache or str(user_cache()), programs=programs, **given)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -98,9 +105,9 @@ def runs(path: str, socket_: str | None, limit: int, as_json: bool, id_: str | N
             when = time.strftime("%H:%M:%S", time.localtime(record.started))
             usage = record.outcome.usage
             click.echo(
-                f"{record.id[:12]}  {when}  {record.program:12}  {_shown(record.outcome.sentence()):24}  "
+                f"{record.id[:12]}  {when}  {record.program:12}  {printable(record.outcome.sentence()):24}  "
                 f"cpu {format_duration(usage.cpu_us / 1e6)}, in {format_size(usage.bytes_in)}, "
-                f"out {format_size(usage.bytes_out)}  {_shown(record.object)}"
+                f"out {format_size(usage.bytes_out)}  {printable(record.object)}"
             )
     if not records:
         click.echo("no runs yet", err=True)
@@ -115,16 +122,13 @@ def _plain(record: Record) -> dict[str, Any]:
 def _show(record: Record) -> None:
     plain = _plain(record)
     outcome = plain.pop("outcome")
+    if not record.bundle:
+        del plain["bundle"]
     usage = outcome.pop("usage")
     for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
-        click.echo(f"{name:12} {_shown(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
+        click.echo(f"{name:12} {printable(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
     for name in ("trap", "stderr"):
         if outcome[name]:
             click.echo(f"{name}:")
             for line in outcome[name].rstrip().split("\n"):
-                click.echo(_shown(line))
-
-
-def _shown(text: str) -> str:
-    """On one line, and no order to the terminal: names and words come from tenants and their programs."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+                click.echo(printable(line))

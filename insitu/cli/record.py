@@ -97,6 +97,8 @@ class Recorder:
 
     def files(self, mode: Mode, path: Path) -> None:
         """The files that the guest is given."""
+        if Path(os.path.realpath(path)) in Path(os.path.realpath(self._place)).parents:
+            raise BundleError(f"{self._place}: is in {path}, whose files are recorded; record elsewhere")
         self._tree, self._look = path, looked(path)
         kept = total(self._look) <= self._files_most
 

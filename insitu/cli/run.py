@@ -1,11 +1,13 @@
 """`insitu run`: one program in one sandbox on a local file, without any server."""
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from insitu.cli import channels, say
 from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, is_path, read_program
@@ -111,20 +113,27 @@ def run(
         frozen = 0
     if json_ == "-":
         raise Ours("--json -: stdout is the guest's; name a file")
+    for option in ("record_inputs", "record_files"):
+        if record is None and ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise Ours(f"--{option.replace('_', '-')}: nothing is recorded without --record DIR")
     end_on_signals()
     try:
         limits = limits_from(limit_keywords)
         runner = Runner(canonical_nans=frozen is not None)
         wasm, path = read_program(program)
-        ready = compiled(runner, wasm, path)
+        ready = aside(lambda: compiled(runner, wasm, path))
         argv = [Path(program).stem if is_path(program) else program, *args]
         _check_words(argv, env)
         named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
         quotas = channels.quotas(quota)
+        files_named = [("-o", output), *((f"--out {name}", path) for name, path in outputs)]
+        files_named += [("-i", input_ or "-"), *((f"--in {name}", path) for name, path in inputs)]
+        channels.check_apart("--json", json_, files_named)
         with ExitStack() as stack:
             recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
             stdin, source, sources = channels.inputs(stack, input_, named_in)
-            target, targets = channels.Target(stack, output), channels.outputs(stack, named_out)
+            until = time.monotonic() + limits.wall
+            target, targets = channels.Target(stack, output, until), channels.outputs(stack, named_out, until)
             stderr = StderrSink(echo=channels.stderr(stack))
             if recorder is not None:
                 source = recorder.source("stdin", source, stdin)
@@ -176,8 +185,13 @@ def run(
     elif digest:
         for name, figures in outcome.channels.items():
             say(f"{figures.digest} {figures.bytes_read + figures.bytes_written} {name}")
+    if outcome.broken:
+        file = {"stdout": output, **{f"out/{name}": out for name, out in outputs}}[outcome.broken.split()[0]]
+        say(f"insitu: {'stdout' if file == '-' else file}: {outcome.broken}")
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
-        if outcome.exit_code and (outcome.note or outcome.limit is not None):
+        if outcome.broken and not outcome.exit_code:
+            ctx.exit(OURS)
+        if outcome.exit_code and (outcome.note or outcome.limit is not None or outcome.broken):
             say(f"insitu: {program}: {outcome.sentence()}")
         ctx.exit(outcome.exit_code)
     say(f"insitu: {program}: {outcome.sentence()}")

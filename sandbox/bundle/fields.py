@@ -35,6 +35,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
+def _plain(name: str) -> str:
+    """A field's name, which may be a stranger's too."""
+    return name if name.isprintable() and len(name) <= _SHOWN else shown(name)
+
+
 class Fields:
     """One JSON object. Every method takes one field of it and raises `BundleError`, naming it."""
 
@@ -45,13 +50,13 @@ class Fields:
         self._raw: dict[str, Any] = dict(raw)
 
     def wrong(self, name: str, value: object, wanted: str) -> BundleError:
-        return BundleError(f"{self.where}: {name}: {shown(value)} is not {wanted}")
+        return BundleError(f"{self.where}: {_plain(name)}: {shown(value)} is not {wanted}")
 
     def take(self, name: str) -> Any:
         try:
             return self._raw.pop(name)
         except KeyError:
-            raise BundleError(f"{self.where}: {name} is missing") from None
+            raise BundleError(f"{self.where}: {_plain(name)} is missing") from None
 
     def has(self, name: str) -> bool:
         """Whether there is such a field that is not null; a null one is taken."""
@@ -59,6 +64,10 @@ class Fields:
             self.take(name)
             return False
         return True
+
+    def known(self, name: str) -> bool:
+        """Whether there is such a field at all: one that may be left out."""
+        return name in self._raw
 
     def text(self, name: str, most: int = _TEXT) -> str:
         """UTF-8 without NUL."""
@@ -110,7 +119,7 @@ class Fields:
         return [self._text(f"{name}[{at}]", item) for at, item in enumerate(value)]
 
     def inside(self, name: str) -> "Fields":
-        return Fields(self.take(name), f"{self.where}: {name}")
+        return Fields(self.take(name), f"{self.where}: {_plain(name)}")
 
     def each(self) -> Iterator[tuple[str, "Fields"]]:
         """Every field, each an object."""

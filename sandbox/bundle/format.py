@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from insitu.sandbox.bundle.fields import U64, Fields, parse, shown
 from insitu.sandbox.bundle.results import outcome_from, outcome_to
-from insitu.sandbox.bundle.tree import Entry, check, entry_from
+from insitu.sandbox.bundle.tree import MAX_BYTES, Entry, check, entry_from
 from insitu.sandbox.channels.meter import Quota
 from insitu.sandbox.channels.named import NAME
 from insitu.sandbox.clocks import Frozen
@@ -143,6 +143,8 @@ class Bundle:
             outcome=outcome_from(top.inside("outcome")),
         )
         top.end()
+        if exact and found.frozen is None:
+            raise BundleError(f"{source}: frozen is null, and what was not frozen is not exact")
         if not found.argv:
             raise BundleError(f"{source}: argv is empty: the program's name comes first")
         if "stdin" not in found.inputs:
@@ -243,4 +245,7 @@ def _files(raw: Fields) -> FilesPart:
     found = FilesPart(mode, raw.flag("kept"), tuple(entry_from(inner) for inner in raw.objects("entries")))
     raw.end()
     check(found.entries, raw.where)
+    size = sum(entry.size or 0 for entry in found.entries)
+    if found.kept and size > MAX_BYTES:
+        raise BundleError(f"{raw.where}: {size} bytes in all, and at most {MAX_BYTES} are kept")
     return found

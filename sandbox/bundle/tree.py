@@ -69,7 +69,8 @@ def check(entries: Sequence[Entry], where: str) -> None:
     directories, known = {""}, set[str]()
     for entry in entries:
         parent, _, name = entry.path.rpartition("/")
-        if name in ("", ".", "..") or len(name.encode()) > _NAME or entry.path.count("/") > _DEPTH:
+        absolute = entry.path.startswith("/")
+        if absolute or name in ("", ".", "..") or len(name.encode()) > _NAME or entry.path.count("/") > _DEPTH:
             raise BundleError(f"{where}: {entry.path[:100]!r} is no path within a directory")
         if parent not in directories:  # a link is none: nothing is made behind one
             raise BundleError(f"{where}: {entry.path[:100]!r} is in no directory that comes before it")

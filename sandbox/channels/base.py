@@ -3,12 +3,15 @@
 import select
 import time
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from insitu.sandbox.outcome import ChannelStatistics
 
 Views = Sequence[memoryview]
 """Parts of the guest's memory, none of them empty."""
+
+PIECE: Final = 64 << 20
+"""Bytes that one system call may be given: a call of the guest's may name gigabytes, and its time may end meanwhile."""
 
 
 class Deadline(Exception):
@@ -16,12 +19,13 @@ class Deadline(Exception):
 
 
 class Wait:
-    """The one place where a launch blocks. `end` is on the clock of `time.monotonic`, in seconds."""
+    """The one place where a launch blocks. `end` is on the clock of `time.monotonic`, in seconds; `cpu_end` in
+    nanoseconds on that of `time.thread_time_ns`, in the guest's thread."""
 
-    __slots__ = ("cpu_over", "end")
+    __slots__ = ("_cpu_end", "cpu_over", "end")
 
-    def __init__(self, end: float) -> None:
-        self.end = end
+    def __init__(self, end: float, cpu_end: int | None = None) -> None:
+        self.end, self._cpu_end = end, cpu_end
         self.cpu_over = False
         """Set by the alarm: the launch has used up its CPU time."""
 
@@ -30,7 +34,12 @@ class Wait:
         return self.end - time.monotonic()
 
     def check(self) -> None:
-        """Between the pieces of a host call that is long by itself. Raises `Deadline`."""
+        """Before and between the pieces of a host call that is long by itself. Raises `Deadline`.
+
+        The alarm alone would not do: between many such calls its thread gets Python's lock only by luck.
+        """
+        if self._cpu_end is not None and time.thread_time_ns() >= self._cpu_end:
+            self.cpu_over = True
         if self.cpu_over or self.left() <= 0:
             raise Deadline
 
@@ -66,7 +75,7 @@ class Sink(Protocol):
         """Written so far."""
 
     def write(self, views: Views, wait: Wait) -> int:
-        """Take at least part of `views`. Raises `GuestError`, `GuestStop`, `Deadline`."""
+        """Take all of `views`, less only where it breaks midway. Raises `GuestError`, `GuestStop`, `Deadline`."""
 
     def ready(self) -> int | None: ...
 

@@ -102,6 +102,8 @@ class MeteredSource:
                 more = source.read(ahead, wait)
                 count += more
                 ahead = rest(ahead, more) if self._fill and more else ()
+                if ahead:
+                    wait.check()
         except GuestError:
             if not count:
                 raise
@@ -119,12 +121,10 @@ class MeteredSource:
 
 
 class MeteredSink:
-    """`whole`: every write is taken to its last byte."""
+    __slots__ = ("_meter", "_sink")
 
-    __slots__ = ("_meter", "_sink", "_whole")
-
-    def __init__(self, sink: Sink, meter: Meter, *, whole: bool) -> None:
-        self._sink, self._meter, self._whole = sink, meter, whole
+    def __init__(self, sink: Sink, meter: Meter) -> None:
+        self._sink, self._meter = sink, meter
 
     @property
     def bytes(self) -> int:
@@ -136,14 +136,10 @@ class MeteredSink:
         wanted = sum(map(len, views))
         left = meter.left(wanted)
         reached, before = meter.bytes + wanted, sink.bytes
-        ahead = head(views, left) if left < wanted else views
+        allowed = head(views, left) if left < wanted else views
         try:
-            while ahead:
-                count = sink.write(ahead, wait)
-                ahead = rest(ahead, count) if self._whole or left < wanted else ()
-        except GuestError:
-            if sink.bytes == before:
-                raise
+            if allowed:
+                sink.write(allowed, wait)
         finally:
             meter.crossed(views, sink.bytes - before)
         if left < wanted:

@@ -12,13 +12,13 @@ from contextlib import ExitStack
 from typing import Final
 
 from insitu.sandbox import errno
-from insitu.sandbox.channels.base import Source, Wait, head, rest
+from insitu.sandbox.channels.base import PIECE, Source, Wait, head, rest
 from insitu.sandbox.channels.meter import Meter
 from insitu.sandbox.channels.sinks import Budget
 from insitu.sandbox.channels.sources import FileInput
 from insitu.sandbox.errno import GuestError, from_host
 from insitu.sandbox.errors import ChannelError
-from insitu.sandbox.files.nodes import REGULAR_FILE, Node, Volume
+from insitu.sandbox.files.nodes import REGULAR_FILE, SIZE_MAX, Node, Volume
 from insitu.sandbox.outcome import ChannelStatistics
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -37,10 +37,10 @@ def check_name(name: str) -> None:
 class InputContents:
     """The bytes of a named input, for a `ReadOnlyFile`."""
 
-    __slots__ = ("_fd", "_meter", "_start", "size")
+    __slots__ = ("_fd", "_meter", "_start", "_wait", "size")
 
-    def __init__(self, given: FileInput, meter: Meter) -> None:
-        self._fd, self._start, self._meter = given.fd, given.start, meter
+    def __init__(self, given: FileInput, meter: Meter, wait: Wait) -> None:
+        self._fd, self._start, self._meter, self._wait = given.fd, given.start, meter, wait
         self.size = max(0, os.fstat(given.fd).st_size - given.start)
 
     def open(self) -> None: ...
@@ -60,11 +60,13 @@ class InputContents:
         count, ahead = 0, views
         try:
             while ahead:
-                more = os.preadv(self._fd, ahead, self._start + offset + count)
+                more = os.preadv(self._fd, head(ahead, PIECE), self._start + offset + count)
                 if not more:
                     break  # it was cut meanwhile
                 count += more
                 ahead = rest(ahead, more)
+                if ahead:
+                    self._wait.check()
         except OSError as why:
             if not count:
                 raise GuestError(from_host(why)) from None
@@ -82,12 +84,12 @@ class OutputFile(Node):
     The budget is charged for every byte that is written, and for the zeros of every hole that is left.
     """
 
-    __slots__ = ("_budget", "_fd", "_meter", "_size")
+    __slots__ = ("_budget", "_fd", "_meter", "_size", "_wait")
     filetype = REGULAR_FILE
 
-    def __init__(self, volume: Volume, fd: int, budget: Budget, meter: Meter) -> None:
+    def __init__(self, volume: Volume, fd: int, budget: Budget, meter: Meter, wait: Wait) -> None:
         super().__init__(volume)
-        self._fd, self._budget, self._meter = fd, budget, meter
+        self._fd, self._budget, self._meter, self._wait = fd, budget, meter, wait
         self._size = os.fstat(fd).st_size
         self.links = 1
 
@@ -118,12 +120,15 @@ class OutputFile(Node):
         count, ahead = 0, views
         try:
             while ahead:
-                more = os.pwritev(self._fd, ahead, offset + count)
+                more = os.pwritev(self._fd, head(ahead, PIECE), offset + count)
                 count += more
                 ahead = rest(ahead, more)
+                if ahead:
+                    self._wait.check()
         except OSError as why:
+            told = self._broke(why, offset)
             if not count:
-                raise GuestError(from_host(why)) from None
+                raise told from None
         finally:
             end = offset + count
             self._meter.crossed(views, count)
@@ -131,6 +136,10 @@ class OutputFile(Node):
                 self._budget.used += count + max(0, offset - self._size)
                 self._size = max(self._size, end)
         return count
+
+    def _broke(self, why: OSError, place: int) -> GuestError:
+        """A place beyond what files can be is the guest's own doing."""
+        return GuestError(from_host(why)) if place > SIZE_MAX else self._budget.broke(self._fd, why)
 
     def resize(self, size: int) -> None:
         budget = self._budget
@@ -140,7 +149,7 @@ class OutputFile(Node):
         try:
             os.ftruncate(self._fd, size)
         except OSError as why:
-            raise GuestError(from_host(why)) from None
+            raise self._broke(why, size) from None
         budget.used += more
         self._size = size
         self.touched()

@@ -1,5 +1,6 @@
 """Where bytes go: any descriptor, and the record of stderr."""
 
+import errno
 import fcntl
 import os
 import select
@@ -7,7 +8,7 @@ import stat
 from collections.abc import Callable
 from typing import Final
 
-from insitu.sandbox.channels.base import Sink, Views, Wait, head, rest
+from insitu.sandbox.channels.base import PIECE, Sink, Views, Wait, head, rest
 from insitu.sandbox.errno import GuestError, GuestStop, from_host
 from insitu.sandbox.outcome import ChannelStatistics, LimitHit
 
@@ -25,10 +26,18 @@ class Budget:
     `stop` makes of the limit that was hit what ends the guest.
     """
 
-    __slots__ = ("allowed", "stop", "used")
+    __slots__ = ("allowed", "broken", "stop", "used")
 
     def __init__(self, allowed: int, stop: Callable[[LimitHit], GuestStop]) -> None:
         self.allowed, self.used, self.stop = allowed, 0, stop
+        self.broken: tuple[int, str] | None = None
+        """The first descriptor that could not be written, for a reason that is the host's own, and that reason."""
+
+    def broke(self, fd: int, why: OSError) -> GuestError:
+        """What the guest is told. A reader that went away is nothing of the host's."""
+        if self.broken is None and why.errno not in (errno.EPIPE, errno.ECONNRESET):
+            self.broken = fd, why.strerror or str(why)
+        return GuestError(from_host(why))
 
     def over(self, reached: int) -> GuestStop:
         return self.stop(LimitHit("output", self.allowed, reached))
@@ -46,14 +55,26 @@ class FdSink:
         self._fd, self._budget, self._calls, self.bytes, self._widened = fd, budget, 0, 0, False
 
     def write(self, views: Views, wait: Wait) -> int:
-        budget = self._budget
+        """All of it, as a descriptor that blocks takes it: programs count on that. Less only where it broke midway."""
+        budget, before = self._budget, self.bytes
         wanted = sum(map(len, views))
         left = budget.allowed - budget.used
+        reached = budget.used + wanted
+        ahead = head(views, left) if wanted > left else views  # the reader gets all that was allowed
+        self._calls += 1
+        try:
+            while ahead:
+                count = self._some(ahead if wanted <= PIECE else head(ahead, PIECE), wait)
+                if self.bytes - before == wanted:
+                    break
+                ahead = rest(ahead, count)
+                wait.check()
+        except GuestError:
+            if self.bytes == before:
+                raise
         if wanted > left:
-            reached = budget.used + wanted
-            self._all(head(views, left), wait)  # the reader gets all that was allowed
             raise budget.over(reached)
-        return self._some(views, wait)
+        return self.bytes - before
 
     def _some(self, views: Views, wait: Wait) -> int:
         while True:
@@ -67,15 +88,10 @@ class FdSink:
                         continue
                 wait.until_ready(self._fd, select.POLLOUT)
             except OSError as error:
-                raise GuestError(from_host(error)) from None
-        self._calls += 1
+                raise self._budget.broke(self._fd, error) from None
         self.bytes += count
         self._budget.used += count
         return count
-
-    def _all(self, views: Views, wait: Wait) -> None:
-        while views:
-            views = rest(views, self._some(views, wait))
 
     def ready(self) -> int | None:
         return self._fd

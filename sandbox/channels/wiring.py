@@ -87,7 +87,7 @@ class Wiring:
         return channel
 
     def _sink(self, name: str, sink: Sink) -> Sink:
-        channel = MeteredSink(sink, self._meter(name), whole=self._clocks.frozen)
+        channel = MeteredSink(sink, self._meter(name))
         self._channels[name] = channel
         return channel
 
@@ -97,14 +97,14 @@ class Wiring:
             if not self._clocks.frozen:
                 return StreamNode(volume, time, source=self._source(name, given))
             given = spooled(given, self._wait, self._keep)
-        contents = InputContents(given, self._meter(name))
+        contents = InputContents(given, self._meter(name), self._wait)
         self._channels[name] = contents
         return ReadOnlyFile(volume, contents, time)
 
     def _output(self, volume: Volume, name: str, fd: int) -> Node:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return StreamNode(volume, self._clocks.stamp(), sink=self._sink(name, FdSink(fd, self._budget)))
-        node = OutputFile(volume, fd, self._budget, self._meter(name))
+        node = OutputFile(volume, fd, self._budget, self._meter(name), self._wait)
         self._channels[name] = node
         return node
 

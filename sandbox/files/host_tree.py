@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from insitu.sandbox import errno
+from insitu.sandbox.channels.base import head
 from insitu.sandbox.errno import GuestError, from_host
 from insitu.sandbox.errors import FilesError
 from insitu.sandbox.files.nodes import NAME_MAX, Directory, Link, MemoryFile, ReadOnlyFile, Volume
@@ -42,8 +43,12 @@ class HostContents:
         self._opened += 1
 
     def read(self, views: Sequence[memoryview], offset: int) -> int:
-        if offset >= self.size:
+        """Up to the size that was told, though the file may have grown since."""
+        left = self.size - offset
+        if left <= 0:
             return 0
+        if sum(map(len, views)) > left:
+            views = head(views, left)
         try:
             return os.preadv(self._fd, views, offset)
         except OSError as why:
@@ -77,12 +82,13 @@ class _Walk:
         where = os.fsencode(path)
         try:
             fd = os.open(where, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            return self._directory(fd, os.path.realpath(where), 0)
         except OSError as why:
             raise FilesError(f"{path}: {why.strerror}") from None
-        return self._directory(fd, os.path.realpath(where), 0)
 
     def _at(self, status: os.stat_result) -> int:
-        return status.st_mtime_ns if self._time is None else self._time
+        # preview1 knows no time before 1970.
+        return max(0, status.st_mtime_ns) if self._time is None else self._time
 
     def _directory(self, fd: int, path: bytes, depth: int) -> Directory:
         """Takes `fd`. In the order of names: the same files give the same tree, whatever the host's order."""
@@ -107,8 +113,8 @@ class _Walk:
     def _full(self) -> str:
         volume = self._volume
         return (
-            f"with it the files are over what a guest's may be in all, {volume.max_count} names and {volume.max_bytes} "
-            "bytes"
+            f"with it the files are over what a guest's may be in all, {volume.max_count} names (--tmp-files) and "
+            f"{volume.max_bytes} bytes (--tmp-size); there were {volume.count} names and {volume.bytes} bytes by then"
         )
 
     def _listing(self, fd: int, path: bytes) -> Iterator[tuple[bytes, os.stat_result]]:

@@ -293,6 +293,11 @@ class Directory(Node):
         self.links = 1
 
     @property
+    def is_root(self) -> bool:
+        """Also of none that has outlived the one it was in: a guest may close what it found open."""
+        return self._parent is None
+
+    @property
     def parent(self) -> "Directory":
         """The directory itself at the root."""
         return (self._parent and self._parent()) or self

@@ -72,7 +72,7 @@ def find(start: Directory, path: bytes, *, follow: bool = False, naming: bool = 
                 raise GuestError(errno.LOOP)
             target = node.target
             if target.startswith(b"/"):
-                if start.parent is not start:
+                if not start.is_root:
                     raise GuestError(errno.PERM)
                 del trail[1:]
             slash = slash or (last and target.endswith(b"/"))

@@ -1,6 +1,7 @@
 """fd_*: what is done by a descriptor's number. And sock_*, of which there are none."""
 
 from insitu.sandbox import errno
+from insitu.sandbox.channels import Wait
 from insitu.sandbox.errno import GuestError
 from insitu.sandbox.files.nodes import Directory, Node
 from insitu.sandbox.wasi import abi
@@ -131,7 +132,9 @@ def fd_filestat_get(guest: Guest, a: Arguments) -> int:
 
 
 def fd_filestat_set_size(guest: Guest, a: Arguments) -> int:
-    permitted(guest, a[0], RIGHTS["fd_filestat_set_size"]).resize(wide(a, 1))
+    entry = permitted(guest, a[0], RIGHTS["fd_filestat_set_size"])
+    guest.wait.check()
+    entry.resize(wide(a, 1))
     return 0
 
 
@@ -157,7 +160,9 @@ def fd_filestat_set_times(guest: Guest, a: Arguments) -> int:
 
 
 def fd_allocate(guest: Guest, a: Arguments) -> int:
-    permitted(guest, a[0], RIGHTS["fd_allocate"]).allocate(wide(a, 1), wide(a, 2))
+    entry = permitted(guest, a[0], RIGHTS["fd_allocate"])
+    guest.wait.check()
+    entry.allocate(wide(a, 1), wide(a, 2))
     return 0
 
 
@@ -201,17 +206,20 @@ def fd_readdir(guest: Guest, a: Arguments) -> int:
     """Entries behind the cookie until the buffer is full; the last one may be cut anywhere."""
     directory = permitted(guest, a[0], RIGHTS["fd_readdir"]).directory()
     result, span = guest.span(a[16], 4), guest.span(a[4], a[8])
-    u32(result, 0, _list(directory, wide(a, 3), span))
+    u32(result, 0, _list(directory, wide(a, 3), span, guest.wait))
     return 0
 
 
-def _list(directory: Directory, cookie: int, span: memoryview) -> int:
+def _list(directory: Directory, cookie: int, span: memoryview, wait: Wait) -> int:
     used, room = 0, len(span)
+    wait.check()
     if directory.gone:
         return 0
     for number, name, node in directory.after(cookie):
         if used == room:
             break
+        if number & 0xFFF == 0:
+            wait.check()
         entry = (abi.dirent(number, node.inode, len(name), node.filetype) + name)[: room - used]
         span[used : used + len(entry)] = entry
         used += len(entry)

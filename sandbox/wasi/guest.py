@@ -50,7 +50,8 @@ class Guest:
         if self.refused is None:
             self.refused = LimitHit(name, allowed, reached)
 
-    # Memory: no host function touches the guest's memory but through these.
+    # Memory: no host function touches the guest's memory but through these. Those that begin calls which may take
+    # milliseconds look at the time: the alarm's thread gets Python's lock only by luck between many such calls.
 
     def span(self, pointer: int, length: int) -> memoryview:
         """The guest's bytes [pointer, pointer + length), or EFAULT."""
@@ -66,6 +67,7 @@ class Guest:
 
     def vectors(self, pointer: int, count: int) -> list[memoryview]:
         """The buffers of an iovec array, those of no length left out. EINVAL for more than can be told."""
+        self.wait.check()
         if count > IOV_MAX:
             raise GuestError(errno.INVAL)
         table = self.span(pointer, 8 * count)
@@ -81,6 +83,7 @@ class Guest:
 
     def path(self, pointer: int, length: int) -> bytes:
         """A path, or ENAMETOOLONG above the limit."""
+        self.wait.check()
         if length > self.limits.path:
             self.refuse("path", self.limits.path, length)
             raise GuestError(errno.NAMETOOLONG)

@@ -65,6 +65,7 @@ def path_open(guest: Guest, a: Arguments) -> int:
         opened = OpenDirectory(node, base, inheriting, fdflags)
     elif isinstance(node, StreamNode):
         opened = Stream(node.source, node.sink)
+        opened.rights &= base
     else:
         opened = File(node, base, inheriting, fdflags)
     u32(result, 0, table.add(opened))

@@ -83,6 +83,7 @@ class _Watched(NamedTuple):
 
 def poll_oneoff(guest: Guest, a: Arguments) -> int:
     """Wait for the first of some clocks and channels."""
+    guest.wait.check()
     count = a[8]
     if not 0 < count <= SUBSCRIPTIONS_MAX:
         return errno.INVAL

@@ -14,6 +14,7 @@ def _sizes(guest: Guest, items: Sequence[bytes], a: Arguments) -> int:
 
 
 def _strings(guest: Guest, items: Sequence[bytes], a: Arguments) -> int:
+    guest.wait.check()
     pointers, at = guest.span(a[0], 4 * len(items)), a[4]
     for index, item in enumerate(items):
         guest.span(at, len(item) + 1)[:] = item + b"\0"

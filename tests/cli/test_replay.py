@@ -1,8 +1,10 @@
 """`insitu run --record` and `insitu replay`: a run that comes to the same anywhere, or exactly what differs."""
 
+import copy
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -12,7 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from insitu.cli import replay as command
+from insitu.sandbox.launch import Runner
 from tests.cli.conftest import COMMAND, Insitu
 
 OURS = 125
@@ -101,6 +108,7 @@ def refused(done: "subprocess.CompletedProcess[bytes]") -> str:
         (CURIOUS * 2, ["--quota", "stdin.bytes=4"], OURS, r"limit stdin bytes: 4 B allowed"),
         (CURIOUS, ["--frozen=12345"], 0, r"exit code 0"),
         (CURIOUS, ["--env", "A=b", "--memory", "1MiB", "--table", "7"], 0, r"exit code 0"),
+        (CURIOUS + "(call $recurse)", [], OURS, r"trap: call stack exhausted"),
         ("(drop (memory.grow (i32.const 1000))) (call $middle)", ["--memory", "1MiB"], OURS, r"trap"),
     ],
 )  # fmt: skip
@@ -108,6 +116,7 @@ def test_it_comes_to_the_same(
     insitu: Insitu, tmp_path: Path, body: str, options: list[str], code: int, told: str
 ) -> None:
     inner = "(func $innermost (drop (i32.div_u (i32.const 1) (i32.const 0)))) (func $middle (call $innermost))"
+    inner += "(func $recurse (call $recurse) (call $recurse))"
     program = guest(tmp_path / "guest.wat", body, more=inner)
     done = insitu("run", "--record", "b", *options, program, "one", "two", input=b"0123456789abcdef")
     assert done.returncode == code, done
@@ -139,8 +148,8 @@ def test_another_process_another_place_another_day(
     (tmp_path / "far").mkdir()
     shutil.move(tmp_path / "b", tmp_path / "far" / "away")
     other = dict(environment) | {"TZ": "Pacific/Auckland", "PYTHONHASHSEED": "77", "LANG": "de_DE.UTF-8", "A": "1"}
-    command = [*COMMAND, "replay", "far/away"]
-    done = subprocess.run(command, env=other, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    words = [*COMMAND, "replay", "far/away"]
+    done = subprocess.run(words, env=other, cwd=tmp_path, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     same(done)
 
 
@@ -215,6 +224,50 @@ def test_a_run_that_reads_from_nobody_for_ever_ends_at_its_wall_time(insitu: Ins
     assert found["exact"] is False
     assert "stopped by the clock (limit wall)" in found["inexact"]
     assert (tmp_path / "b" / "inputs" / "stdin").read_bytes() == b"0123456789abc"
+    done = insitu("replay", "--json", "found", "b")
+    assert done.returncode == 0
+    first, second, third = lines(done)
+    assert first.startswith("the same as far as it goes: limit wall: 300 ms allowed")
+    assert second == "stdin stood open: stopped where the recorded run was, behind the 13 B that it had read"
+    assert third.startswith("fuel, memory, bytes and stderr are not compared")
+    assert json.loads((tmp_path / "found").read_text())["same"] is True
+    # Who does not come there is another: the end of a file is not what it was given.
+    done = insitu("replay", "--program", guest(tmp_path / "other.wat", CURIOUS), "b")
+    assert done.returncode == 1
+    assert any(line.startswith("end: limit wall: 300 ms allowed") for line in lines(done))
+    # Given by hand it is a whole file, with an end.
+    (tmp_path / "more").write_bytes(b"0123456789abcdefghijklmn")
+    done = insitu("replay", "-i", "more", "b")
+    assert done.returncode == 1
+    assert any(line.endswith("exit code 0 now") for line in lines(done))
+
+
+def test_the_same_where_a_large_input_is_not_in_the_bundle(insitu: Insitu, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"0123456789abc")
+    (tmp_path / "given").write_bytes(b"0123456789abc" * 3)
+    try:
+        insitu("run", "--record", "b", "--record-inputs", "5", "--wall", "300ms", "cat", stdin=read)
+    finally:
+        os.close(read)
+        os.close(write)
+    done = insitu("replay", "-i", "given", "b")
+    assert done.returncode == 0, done
+    assert "behind the 13 B" in lines(done)[1]
+
+
+def test_a_named_input_that_stood_open_stands_open_again(insitu: Insitu, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    fd = os.open(tmp_path / "pipe", os.O_RDWR)
+    try:
+        os.write(fd, b"0123456789abc")
+        done = insitu("run", "--record", "b", "--wall", "300ms", "--in", "a=pipe", "cat")
+    finally:
+        os.close(fd)
+    assert done.returncode == OURS
+    done = insitu("replay", "b")
+    assert done.returncode == 0
+    assert lines(done)[1].startswith("in/a stood open: ")
 
 
 def test_a_guest_that_the_clock_stopped_is_compared_as_far_as_it_goes(insitu: Insitu, tmp_path: Path) -> None:
@@ -293,6 +346,13 @@ def test_a_tree_of_files(insitu: Insitu, tmp_path: Path, mode: str) -> None:
     assert any(line.startswith("stdout: sha256:") for line in lines(done))
 
 
+def test_a_bundle_within_its_own_files_is_refused(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    line = refused(insitu("run", "--record", "tree/inner/b", "--files", "tree", "cat", input=b"x"))
+    assert "tree/inner/b: is in tree, whose files are recorded; record elsewhere" in line
+    assert list((tmp_path / "tree" / "inner").iterdir()) == []
+
+
 def test_files_beyond_the_size_are_asked_for(insitu: Insitu, tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_bytes(bytes(2000))
@@ -325,6 +385,7 @@ def test_a_changed_input_is_told(insitu: Insitu, tmp_path: Path, recorded: Path)
 
 def test_a_changed_argument_is_told(insitu: Insitu, recorded: Path) -> None:
     same(insitu("replay", recorded, "one"))
+    same(insitu("replay", recorded, "--wall", "20s", "--", "one"))
     done = insitu("replay", recorded, "two")
     assert done.returncode == 1
     assert lines(done)[0] == "arguments: ['one'] recorded, ['two'] now"
@@ -380,6 +441,14 @@ def test_another_engine_is_told_first_as_the_likely_reason(insitu: Insitu, recor
     assert lines(done)[2].startswith("fuel: 1 recorded, ")
 
 
+def test_who_was_stopped_by_the_clock_only_now_is_told_of_wall(insitu: Insitu, tmp_path: Path, recorded: Path) -> None:
+    loop = guest(tmp_path / "loop.wat", "(loop $l (br $l))")
+    done = insitu("replay", "--wall", "200ms", "--program", loop, recorded)
+    assert done.returncode == 1
+    assert "it was stopped by the clock now: give it more time with --wall" in lines(done)
+    assert any(line.startswith("end: exit code 0 recorded, limit wall: 200 ms allowed, ") for line in lines(done))
+
+
 # What it writes, and where.
 
 
@@ -396,6 +465,12 @@ def test_the_replayed_output_goes_nowhere_unless_asked(insitu: Insitu, tmp_path:
     done = insitu("replay", "-o", "-", "b")
     assert done.stdout == written_then
     assert done.stderr.startswith(b"the same: exit code 5")
+
+
+def test_a_finding_that_cannot_be_written_is_no_difference(insitu: Insitu, recorded: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        done = insitu("replay", recorded, stdout=full)
+    assert (done.returncode, done.stderr) == (OURS, b"insitu: cannot write the finding: No space left on device\n")
 
 
 def test_stderr_on_request(insitu: Insitu, tmp_path: Path) -> None:
@@ -445,9 +520,9 @@ def test_a_reader_that_goes_away_makes_it_inexact(
     insitu: Insitu, tmp_path: Path, environment: Mapping[str, str]
 ) -> None:
     (tmp_path / "big").write_bytes(bytes(1_000_000))
-    command = [*COMMAND, "run", "--record", "b", "-i", "big", "cat"]
+    words = [*COMMAND, "run", "--record", "b", "-i", "big", "cat"]
     with subprocess.Popen(
-        command, env=dict(environment), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        words, env=dict(environment), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         assert process.stdout is not None
         process.stdout.read(1)
@@ -468,10 +543,25 @@ def test_a_place_that_cannot_be_a_bundle_is_refused_before_anything_runs(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("most", [1, 150])
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(insitu: Insitu, tmp_path: Path, most: int) -> None:
+    """With 1 byte to a file not even the input can be kept, with 150 its program cannot."""
+    program = guest(tmp_path / "guest.wat", CURIOUS)
+    (tmp_path / "in").write_bytes(b"0123456789")
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    done = insitu(*("run", "--record", "b", "-i", "in", program), stdout=subprocess.DEVNULL, preexec_fn=bounded)
+    assert done.returncode == OURS
+    assert done.stderr.endswith(b"b: File too large\n"), done
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["guest.wat", "in"]
+
+
 def test_ctrl_c_leaves_no_half_of_a_bundle(insitu: Insitu, tmp_path: Path, environment: Mapping[str, str]) -> None:
-    command = [*COMMAND, "run", "--record", "b", str(guest(tmp_path / "guest.wat", CURIOUS * 2))]
+    words = [*COMMAND, "run", "--record", "b", str(guest(tmp_path / "guest.wat", CURIOUS * 2))]
     with subprocess.Popen(
-        command, env=dict(environment), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        words, env=dict(environment), cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -534,6 +624,7 @@ def test_a_damaged_part_is_named(
         (lambda b: b["program"].update(digest="x"), r"program: digest: 'x' is not"),
         (lambda b: b["limits"].update(wall=1e9), r"limits: limit wall: "),
         (lambda b: b.update(argv="a"), r"argv: 'a' is not a list"),
+        (lambda b: b.update(frozen=None), r"frozen is null, and what was not frozen is not exact"),
         (lambda b: b.update(argv=["a\x1b[2J"] * 3 + ["\0"]), r"argv\[3\]: "),
         (
             lambda b: b.update(files={"mode": "root", "kept": True, "entries": [{"path": "..", "kind": "directory"}]}),
@@ -550,13 +641,58 @@ def test_a_damaged_part_is_named(
             r"files/0{64}: |files: No such file",
         ),
     ],
-    ids=["version", "path", "size", "digest", "limit", "argv", "nul", "files-path", "files-missing"],
+    ids=["version", "path", "size", "digest", "limit", "argv", "frozen", "nul", "files-path", "files-missing"],
 )  # fmt: skip
 def test_a_malicious_bundle_is_refused_in_a_line(
     insitu: Insitu, recorded: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     rewritten(recorded, change)
     assert re.search(told, refused(insitu("replay", recorded)))
+
+
+def test_files_that_do_not_fit_are_named_and_not_where_they_were_made(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "tree" / name).write_bytes(b"0123456789")
+    told = r"--tmp-files\).*--tmp-size\); there were 1 names and \d\d bytes by then"
+    done = insitu("run", "--tmp-files", "1", "--root", "tree", "cat")
+    assert done.returncode == OURS
+    assert re.search(r"tree/b: .*1 names \(" + told, done.stderr.decode())
+    assert insitu("run", "--record", "bundle", "--root", "tree", "cat").returncode == 0
+    rewritten(tmp_path / "bundle", lambda b: b["limits"].update(tmp_files=1))
+    line = refused(insitu("replay", "bundle"))
+    assert re.fullmatch(r"insitu: its files: b: .*" + told, line)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-i", "-"], "stdin: - is our own stdin, and a regular file is needed"),
+        (["-i", "given", "-o", "given"], "given: -o and -i cannot be the same file"),
+        (["-i", "given", "--json", "again"], "again: --json and -i cannot be the same file"),
+        (["-o", "x", "--json", "./x"], "./x: --json and -o cannot be the same file"),
+        (["-o", "x/"], "x/: is a directory's name"),
+        (["-o", "pipe", "--wall", "200ms"], "pipe: nobody reads it"),
+    ],
+)
+def test_a_replay_writes_over_nothing_that_it_reads(
+    insitu: Insitu, tmp_path: Path, recorded: Path, words: list[str], told: str
+) -> None:
+    (tmp_path / "given").write_bytes(b"precious")
+    os.link(tmp_path / "given", tmp_path / "again")
+    os.mkfifo(tmp_path / "pipe")
+    assert told in refused(insitu("replay", *words, recorded))
+    assert (tmp_path / "given").read_bytes() == b"precious"
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_output_that_broke_is_read_again(insitu: Insitu, recorded: Path) -> None:
+    """A field that is only there where it says something."""
+    broken = "stdout could not be written: No space left on device"
+    rewritten(recorded, lambda b: (b["outcome"].update(broken=broken), b.update(exact=False, inexact=broken)))
+    assert insitu("replay", recorded).returncode in (0, 1)
+    rewritten(recorded, lambda b: b["outcome"].update(broken=7))
+    assert "outcome: broken: 7 is not" in refused(insitu("replay", recorded))
 
 
 def test_words_of_a_bundle_give_the_terminal_no_orders(insitu: Insitu, recorded: Path) -> None:
@@ -573,3 +709,58 @@ def test_a_mistake_is_125(insitu: Insitu, words: list[str]) -> None:
     done = insitu("replay", *words)
     assert done.returncode == OURS
     assert b"Traceback" not in done.stderr
+
+
+def places(value: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Of everything within a JSON value."""
+    inner: list[tuple[str | int, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [at, *(place for key, item in inner for place in places(item, (*at, key)))]
+
+
+ANYTHING = st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from([[], {}, 0.5, 1 << 63, "x" * 2000])
+
+
+def test_whatever_is_changed_in_it_there_is_an_answer_and_no_traceback(
+    insitu: Insitu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command itself, within this process, on bundles that make sense but for a place or two."""
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    (tmp_path / "logo").write_text("logo")
+    program = guest(tmp_path / "guest.wat", CURIOUS)
+    options = ["--files", "tree", "--in", "logo=logo", "--out", "o=o", "--quota", "stdin.calls=9", "--env", "A=b"]
+    assert insitu("run", "--record", "b", *options, program, "one", input=b"0123456789").returncode == 0
+    good = written(tmp_path / "b")
+    runner = Runner(canonical_nans=True)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(command, "Runner", lambda canonical_nans: runner)
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    codes = set()
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(places(good)[1:]), ANYTHING), max_size=2), st.text(max_size=5))
+    def changed(changes: list[tuple[tuple[str | int, ...], Any]], name: str) -> None:
+        found: Any = copy.deepcopy(good)
+        for (*way, last), value in changes:
+            at = found
+            try:
+                for key in way:
+                    at = at[key]
+                old = at[last]
+                fits = isinstance(value, int | str) and type(value) is type(old)
+                at[last] = old + value if fits else value
+                if value is None and isinstance(at, dict):
+                    at[name] = at.pop(last)
+            except (LookupError, TypeError):
+                continue  # an earlier change took the place away
+        (tmp_path / "b" / "bundle.json").write_text(json.dumps(found))
+        done = CliRunner().invoke(command.replay, ["--wall", "20s", str(tmp_path / "b")])
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        codes.add(done.exit_code)
+
+    changed()
+    assert {0, OURS} <= codes

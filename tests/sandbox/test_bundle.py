@@ -26,6 +26,7 @@ from insitu.sandbox.outcome import ChannelStatistics, LimitHit, Outcome, Usage
 HERE = Engine("1.0", "50.0.1", "x86_64", "a=1;b=0")
 DATA = b"0123456789"
 DIGEST = program_digest(DATA)  # of any bytes
+FILE_OF_A_GIB = {"kind": "file", "size": 1 << 30, "digest": DIGEST}
 WASM = b"\0asm\x01\0\0\0"
 
 
@@ -204,6 +205,63 @@ def test_what_is_no_bundle(tmp_path: Path, place: str) -> None:
         BundleReader(tmp_path / place)
 
 
+PARTS = [JSON, PROGRAM, "inputs/stdin", "files/" + DIGEST.removeprefix("sha256:"), "inputs", "files"]
+DAMAGES = ["drop", "truncate", "append", "flip", "link", "rename", "fifo", "directory"]
+
+
+def damage(place: Path, part: str, how: str, at: int, other: str) -> None:
+    path = place / part
+    whole = not path.is_symlink() and path.is_file() and path.stat().st_size
+    if how == "rename" or (how == "link" and (place / other).exists()):
+        path.rename(place / other)
+    if how == "link":
+        path.symlink_to(other)
+    elif how in ("drop", "fifo", "directory"):
+        path.rename(place / f"aside{at}")
+        if how == "fifo":
+            os.mkfifo(path)
+        elif how == "directory":
+            path.mkdir()
+    elif whole and how in ("truncate", "append"):
+        os.truncate(path, at % whole if how == "truncate" else whole + at + 1)
+    elif whole and how == "flip":
+        data = bytearray(path.read_bytes())
+        data[at % whole] ^= 1 + at % 255
+        path.write_bytes(data)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(PARTS),
+            st.sampled_from(DAMAGES),
+            st.integers(0, 5000),
+            st.sampled_from([*PARTS, "x", "..", "inputs/x"]),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_becomes_of_its_files_each_is_itself_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, str, int, str]]
+) -> None:
+    place = write(tmp_path_factory.mktemp("damaged") / "b")
+    for part, how, at, other in changes:
+        try:
+            damage(place, part, how, at, other)
+        except OSError:
+            continue  # an earlier change took the place away
+    try:
+        with BundleReader(place) as reader:
+            for part in PARTS[1:4]:
+                data = WASM if part == PROGRAM else DATA
+                with open(reader.part(part, program_digest(data), len(data)), "rb") as file:
+                    assert file.read() == data
+    except BundleError as why:
+        assert str(why).startswith(f"{place}/")  # noqa: PT017 - a refusal is as right as the very bytes
+
+
 # bundle.json, from anybody.
 
 
@@ -236,6 +294,7 @@ def test_what_is_no_bundle(tmp_path: Path, place: str) -> None:
         ("outputs.out/result", "device", r"outputs: out/result: 'device' is not file or stream"),
         ("outputs.in/logo", "file", r"outputs: a name: 'in/logo' is not a named output's"),
         ("files.mode", "nfs", r"files: mode: 'nfs' is not one of root, files"),
+        ("files.entries", [FILE_OF_A_GIB | {"path": f"{at}"} for at in range(5)], r"files: 5368709120 bytes in all"),
         ("outcome.end", "won", r"outcome: end: 'won' is not one of"),
         ("outcome.trap", None, r"outcome: ended by trap, and trap is null"),
         ("outcome.stderr", "base64:*", r"outcome: stderr: 'base64:\*' is not text or base64"),

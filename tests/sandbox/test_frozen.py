@@ -29,7 +29,7 @@ from insitu.sandbox.program import Program, to_wasm
 from tests.guests.pictures import encode, photo
 from tests.sandbox.conftest import draining, pipe
 from tests.sandbox.guests import COPY, IMAGE, LOOP, module, puppet, script, vectors
-from tests.sandbox.test_channels import DATA, OPENED, PATHS, RESULT, image, opened, read
+from tests.sandbox.named import DATA, OPENED, PATHS, RESULT, image, opened, read
 
 SHIPPED = Path(__file__).parents[2] / "insitu" / "programs"
 PATIENT = Limits(wall=120)

@@ -26,7 +26,7 @@ from tests.sandbox.specification import FUNCTIONS
 )  # fmt: skip
 CREATE, DIRECTORY, EXCLUSIVE, TRUNCATE = 1, 2, 4, 8
 READ, WRITE = 1 << 1, 1 << 6
-FILE: Final = READ | WRITE | 1 << 2 | 1 << 5 | 1 << 8 | 1 << 21 | 1 << 22 | 1 << 23  # rights
+FILE: Final = READ | WRITE | 1 << 2 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 21 | 1 << 22 | 1 << 23  # rights
 TREE: Final = (1 << 28) - 1 & ~(READ | WRITE | 1 << 2 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 22 | 1 << 27)
 ALL: Final = (1 << 28) - 1
 FAR: Final = 0xFFFFFFFF
@@ -79,6 +79,11 @@ class Script:
 
     def vectors(self, at: int, *pairs: tuple[int, int]) -> None:
         self.place(at, vectors(*pairs))
+
+    def store(self, at: int, *words: int) -> None:
+        """While it runs: 32-bit words, one behind the other."""
+        for place, word in enumerate(words):
+            self.raw(f"(i32.store (i32.const {at + 4 * place}) (i32.const {_signed(word, 'i')}))")
 
     def raw(self, wat: str) -> None:
         self._body.append(wat)
@@ -147,6 +152,7 @@ class Attack:
             with pytest.raises(ProgramError, match=re.escape(words)) as why:
                 sandbox.program(wat)
             assert len(str(why.value)) < 2000
+            assert str(why.value).isprintable()
             sandbox.still_serves()
             return
         before = descriptors()
@@ -163,9 +169,14 @@ class Attack:
             assert outcome.exit_code == int(words), sentence
         else:
             assert outcome.end == how, sentence
-            assert words in (outcome.trap or ""), sentence
-        if how == "limit" and words == "wall":
+            assert words in sentence.splitlines()[0], sentence
+            assert all(line.isprintable() for line in (outcome.trap or "").splitlines())
+            assert len(outcome.trap or "") < 20_000
+        # A busy machine may be late, but not by a second.
+        if words == "wall":
             assert outcome.usage.wall_us < 2e6 * self.limits.wall + 1e6
+        if words == "cpu" and self.limits.cpu is not None:
+            assert outcome.usage.cpu_us < 2e6 * self.limits.cpu + 1e5
         assert descriptors() == before
         sandbox.still_serves()
 
@@ -180,9 +191,13 @@ class Attacks:
         self, ends: str = "exit 0", **limits: float | None
     ) -> Callable[[Callable[[Script], str | None]], None]:
         def keep(write: Callable[[Script], str | None]) -> None:
-            self.all.append(Attack(write.__name__, write, ends, Limits(**limits)))  # type: ignore[arg-type]
+            self.all.append(Attack(write.__name__, write, ends, self.limits(**limits)))
 
         return keep
+
+    @staticmethod
+    def limits(**limits: float | None) -> Limits:
+        return Limits(**limits)  # type: ignore[arg-type]
 
 
 def descriptors() -> int:

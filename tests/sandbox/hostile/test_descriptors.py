@@ -2,6 +2,9 @@
 
 import pytest
 
+from insitu.sandbox.channels import StderrSink
+from insitu.sandbox.files.nodes import Node, StreamNode, Volume
+from tests.sandbox.bare import Bare
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.hostile.script import (
     ALL,
@@ -248,6 +251,23 @@ def results_written_over_the_name_that_is_being_opened(s: Script) -> None:
     s.do("path_open", 3, 0, (1000, 5), CREATE, FILE, 0, 0, 1000)
     s.do("fd_filestat_get", load(1000), 1000)
     s.do("path_filestat_get", 3, 0, s.text("tmp/a"), 1000)
+
+
+def test_a_channel_is_opened_with_the_rights_that_were_asked_for() -> None:
+    """A directory that passes on only reading gives no way to write to a named pipe either."""
+    kept = StderrSink()
+    outputs: dict[bytes, Node] = {b"log": StreamNode(Volume(4), 0, sink=kept)}
+    bare = Bare(channels={b"out": outputs})
+    code, reading = bare.open(3, b"dev/out/log", 0, READ)
+    assert code == 0
+    assert bare.write(reading, b"x")[0] in (BADF, NOTCAPABLE)
+    code, narrow = bare.open(3, b"dev/out", DIRECTORY, TREE, READ)
+    assert bare.open(narrow, b"log", 0, WRITE)[0] == NOTCAPABLE
+    code, writing = bare.open(3, b"dev/out/log", 0, WRITE)
+    assert code == 0
+    assert bare.write(writing, b"x") == (0, 1)
+    assert bare.read(writing, 1)[0] in (BADF, NOTCAPABLE)
+    assert kept.bytes == 1
 
 
 @pytest.mark.parametrize("attack", attacks.all, ids=str)

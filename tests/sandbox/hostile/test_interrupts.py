@@ -1,5 +1,6 @@
 """An exception that comes at any moment of a host call, from any of the 46, ends the launch: it is never a success."""
 
+import gc
 import os
 import random
 import signal
@@ -17,7 +18,7 @@ from insitu.sandbox.errors import EngineError
 from insitu.sandbox.files.tree import Files
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
-from insitu.sandbox.program import to_wasm
+from insitu.sandbox.program import Program, to_wasm
 from insitu.sandbox.wasi.host import CALLS
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.guests import module
@@ -73,17 +74,23 @@ class Interrupt(Exception):
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[float], None]]:
-    """`arm(seconds)`: SIGALRM raises `Interrupt` in this thread after so long."""
+    """`arm(seconds)`: SIGALRM raises `Interrupt` in this thread after so long.
+
+    No garbage is collected meanwhile: Python drops what a handler raises inside a callback of its collector, and
+    hypothesis has one there.
+    """
 
     def handler(*_: object) -> None:
         raise Interrupt
 
     before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
     try:
         yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        gc.enable()
 
 
 COMPUTES = module(
@@ -105,14 +112,21 @@ ASKS = module(
 )
 
 
+def interrupted(runner: Runner, program: Program, arm: Callable[[float], None], seconds: float) -> None:
+    """The guest, which would run for long, is interrupted so many seconds after it has started; that leaves `run`."""
+    launch = Launch(["guest"], EmptySource(), 1, Limits(wall=20), on_start=lambda: arm(seconds))
+    with pytest.raises((EngineError, Interrupt)) as caught:
+        runner.run(program, launch)
+    assert isinstance(caught.value, Interrupt) or isinstance(caught.value.__cause__, Interrupt)
+    assert runner.host.guest is None
+
+
 def test_an_interrupt_while_the_guest_computes_is_handed_on(sandbox: Sandbox) -> None:
     """It is noticed as the next host function is entered, where no `try` stands yet."""
+    program = sandbox.program(COMPUTES)
     with interrupts() as arm:
         for _ in range(20):
-            arm(0.003)
-            with pytest.raises((EngineError, Interrupt)) as caught:
-                sandbox.run(COMPUTES, limits=Limits(wall=20))
-            assert isinstance(caught.value, Interrupt) or isinstance(caught.value.__cause__, Interrupt)
+            interrupted(sandbox.runner, program, arm, 0.003)
     sandbox.still_serves()
 
 
@@ -122,12 +136,8 @@ def test_an_interrupt_at_any_moment_of_a_host_call_is_handed_on() -> None:
     program = runner.compile(to_wasm(ASKS.encode()))
     chance = random.Random(20261122)
     with interrupts() as arm:
-        for _ in range(500):
-            arm(chance.uniform(0.0002, 0.0010))
-            with pytest.raises((EngineError, Interrupt)) as caught:
-                runner.run(program, Launch(["guest"], EmptySource(), 1, Limits(wall=20)))
-            assert isinstance(caught.value, Interrupt) or isinstance(caught.value.__cause__, Interrupt)
-            assert runner.host.guest is None
+        for _ in range(200):
+            interrupted(runner, program, arm, chance.uniform(0.00002, 0.0010))
 
 
 def test_an_interrupt_leaves_no_file_of_the_host_open(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -141,9 +151,9 @@ def test_an_interrupt_leaves_no_file_of_the_host_open(sandbox: Sandbox, tmp_path
     sandbox.runner.run(program, Launch(["guest"], EmptySource(), 1, Limits(wall=0.02), files=files))
     open_before = len(os.listdir("/proc/self/fd"))  # the engine's own descriptor for the program's data among them
     with interrupts() as arm:
-        arm(0.05)
+        launch = Launch(["guest"], EmptySource(), 1, Limits(wall=20), files=files, on_start=lambda: arm(0.05))
         with pytest.raises((EngineError, Interrupt)):
-            sandbox.runner.run(program, Launch(["guest"], EmptySource(), 1, Limits(wall=20), files=files))
+            sandbox.runner.run(program, launch)
     assert len(os.listdir("/proc/self/fd")) == open_before
 
 
