@@ -465,11 +465,12 @@ class Disk:
 
 
 class LimitedFiles(Disk):
-    """The next best thing: no file of this process may grow."""
+    """The next best thing: no file of this process may grow beyond the largest, which is the log; the database will."""
 
     def fill(self) -> None:
         most = max(file.stat().st_size for file in self.place.iterdir())
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
+        # With a little more for the log: whether it is a few pages longer or shorter is not what this is about.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most + 100 * schema.PAGE, resource.RLIM_INFINITY))
 
     def make_room(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
