@@ -24,7 +24,7 @@ def running_node(directory: Path, *options: str, programs: Path | None = None) -
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "insitu", "node", "--socket", str(path), "--name", "bench"),
-                *("--cache", str(directory / "cache")),
+                *("--cache", str(directory / "cache"), "--journal", str(directory / "journal")),
                 *(("--programs", str(programs)) if programs else ()),
                 *options,
             ],

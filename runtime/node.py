@@ -28,6 +28,8 @@ from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError, UnknownProgram
 from insitu.runtime.history import History
+from insitu.runtime.journal.journal import Journal
+from insitu.runtime.journal.places import default_journal
 from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
 from insitu.runtime.loaded import Loaded
 from insitu.runtime.loop import Loop, Timer
@@ -89,6 +91,8 @@ class Node:
         """Launches have been left undisturbed by forks for long enough."""
         self._no_fork = ""
         """Why the latest fork failed, if it did."""
+        self._journal: Journal | None = None
+        """From `run` on."""
         self._keeper: Keeper | None = None
         self._fatal: str | None = None
         self._booted = time.time()
@@ -101,6 +105,7 @@ class Node:
         gc.freeze()  # what is here stays: looking through it now and then would hold a launch up for milliseconds
         with claimed(self._settings.socket):
             try:
+                self._open_journal()
                 if self._settings.keep_failed:
                     self._keeper = Keeper(self._settings.keep_failed, self._settings.keep_failed_size)
                     self._loop.watch(self._keeper.done_fd, self._kept)
@@ -128,6 +133,14 @@ class Node:
         if self._keeper is not None:
             self._loop.forget(self._keeper.done_fd)
             self._keeper.close()
+        if self._journal is not None:
+            self._journal.close()  # what still ran is recorded there
+
+    def _open_journal(self) -> None:
+        path = self._settings.journal or str(default_journal(self._settings.name))
+        days = self._settings.journal_days
+        self._journal = Journal(path, self._settings.name, workers=self._settings.workers, days=days)
+        self._journal.attach(self._loop)
 
     # The socket.
 
@@ -219,6 +232,7 @@ class Node:
             "spares": self._pool.spares,
             "loaded": len(self._loaded),
             "loaded_bytes": self._loaded.bytes,
+            "journal": None if self._journal is None else self._journal.state(),
         }
 
     def _launch(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
@@ -226,6 +240,8 @@ class Node:
         started, begun = time.time(), time.monotonic_ns()
         if peer in self._by_peer:
             raise BadRequest("a second launch on a connection that has one")
+        if self._journal is not None:
+            self._journal.admit()
         try:
             task = parse(peer, message, fds, self._store, started, begun)
         except UnknownProgram:
@@ -332,7 +348,14 @@ class Node:
         if not task.accepted:
             # Before the worker has it: on a busy machine the worker would run first, and whoever waits for this word
             # would get it only with the result (measured: a fifth of a warm launch).
-            task.accepted = True
+            try:
+                self._begin(task)
+            except Busy as why:
+                self._refuse(task, why)
+                if not self._pool.done(worker, clean=True):
+                    self._force.dismiss(worker)
+                self._loop.after(0, self._dispatch)  # it may be somebody else's
+                return
             task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
             if task not in self._waiting:  # the peer had hung up, and `gone` has seen to it
                 if not self._pool.done(worker, clean=True):
@@ -363,6 +386,12 @@ class Node:
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._loaded.used(task.info.digest)
+
+    def _begin(self, task: Task) -> None:
+        """Accepted from here on. Raises `Busy` when the journal cannot be written."""
+        if self._journal is not None:
+            task.slot = self._journal.begin(task)
+        task.accepted = True
 
     def _drop(self, task: Task) -> None:
         wire.close_all(task.fds)
@@ -537,9 +566,18 @@ class Node:
             isolation=task.isolation,
         )
         self._history.add(record)
-        if self._by_peer.pop(task.peer, None) is not None:
-            task.peer.send({"record": record.to_wire()})
-            task.peer.leave()
+        # It may be a while until its record is written, and it is over: `gone` has nothing to end any more.
+        asked = self._by_peer.pop(task.peer, None) is not None
+
+        def answer() -> None:
+            if asked:
+                task.peer.send({"record": record.to_wire()})
+                task.peer.leave()
+
+        if self._journal is not None:
+            self._journal.end(record, task.slot, answer)
+        else:
+            answer()
         if self._keeper is not None:
             self._keep(self._keeper, task, record)
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.errors import BadRequest
+from insitu.runtime.journal.journal import DAYS
 from insitu.runtime.keep import BYTES_MOST
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import GIB, KIB, parse_duration, parse_size
@@ -109,6 +110,10 @@ class Settings:
     """Bytes of machine code of the programs that are kept loaded, the latest used; one may be larger by itself."""
     records: Annotated[int, Count(0, 1_000_000)] = 1000
     """Latest records kept, in memory."""
+    journal: str = ""
+    """File of the usage records; empty: in the state directory, under the node's name (see `journal.places`)."""
+    journal_days: Annotated[int, Count(1, 36500)] = DAYS
+    """Days after which a usage record is deleted."""
     keep_failed: str = ""
     """Directory for bundles of failed launches; none are kept when it is empty."""
     keep_failed_size: Annotated[int, Size()] = BYTES_MOST

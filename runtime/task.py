@@ -41,6 +41,8 @@ class Task:
     worker: int | None = None
     pid: int = 0
     timer: Timer | None = None
+    slot: int = 0
+    """Its place among the launches under way (see `journal`), once it is accepted."""
     input: int | None = None
     """Its input once more, while it may have to be kept (see `keep`)."""
     killed: Outcome | None = None

@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "job": ("insitu.cli.job", "Pipelines over many objects."),
     "cluster": ("insitu.cli.cluster", "A real Swift on this machine, for hands-on use."),
     "node": ("insitu.cli.node", "The daemon of a storage node, and questions to it."),
+    "usage": ("insitu.cli.usage", "What launches used, from the nodes' journals."),
     "demo": ("insitu.cli.demo", "A photo watermarked on its storage node, start to end."),
 }
 

@@ -37,6 +37,8 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
 @click.option("--spares-min", type=click.IntRange(0, 4096), metavar="N", help="Workers kept ready.  [default: 2]")
 @click.option("--spares-max", type=click.IntRange(0, 4096), metavar="N", help="The same in a rush.  [default: 8]")
 @click.option("--queue", type=click.IntRange(1, 100_000), metavar="N", help="Launches that may wait.  [default: 512]")
+@click.option("--journal", metavar="FILE", help="Usage records.  [default: NAME.journal in the state directory]")
+@click.option("--journal-days", type=click.IntRange(1, 36500), metavar="N", help="Kept so long.  [default: 400]")
 @click.option("--keep-failed", metavar="DIR", help="Keep failed launches there, for `insitu replay`.  [default: none]")
 @click.option("--keep-failed-size", type=Size(), metavar="SIZE", help="What they take; the oldest go.  [default: 1GiB]")
 @click.option("--user", metavar="USER", help="Whom workers run as, if started as root.  [default: nobody]")

@@ -72,6 +72,10 @@ class Layout:
     def cache(self) -> Path:
         return self.root / "cache"
 
+    def journal(self, node: int) -> Path:
+        """Usage records of the insitu node beside object server `node`."""
+        return self.root / "journal" / f"object-{node}.journal"
+
     def log(self, name: str) -> Path:
         return self.root / "log" / f"{name}.log"
 

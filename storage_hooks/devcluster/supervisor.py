@@ -161,6 +161,7 @@ class Supervisor:
         options = self.options
         command = [sys.executable, "-m", "insitu", "node", "--socket", str(self.layout.socket(node))]
         command += ["--name", f"object-{node}", "--cache", str(options.cache or self.layout.cache)]
+        command += ["--journal", str(self.layout.journal(node))]
         for directory in options.programs:
             command += ["--programs", str(directory)]
         # SIGTERM, not SIGKILL, when this process dies: a node has workers of its own to end.

@@ -66,7 +66,8 @@ class NodeProcess:
         self.path = str(directory / "node.sock")
         self.log = directory / "node.log"
         command = [sys.executable, "-m", "insitu", "node", "--socket", self.path, "--name", "test-node"]
-        command += ["--programs", str(programs), "--cache", str(cache), *options]
+        self.journal = directory / "journal"
+        command += ["--programs", str(programs), "--cache", str(cache), "--journal", str(self.journal), *options]
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         self.client = NodeClient(self.path)

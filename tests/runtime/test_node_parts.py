@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from insitu.runtime import wire
+from insitu.runtime.errors import Busy
 from insitu.runtime.history import History
 from insitu.runtime.loaded import COUNT
 from insitu.runtime.loop import Loop
@@ -15,6 +18,7 @@ from insitu.runtime.node import Node
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
+from insitu.runtime.task import Task
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import Outcome
 
@@ -196,10 +200,12 @@ class Speaker:
     leave = close = lambda self: None
 
 
-def asked(tmp_path: Path, times: int) -> tuple[Node, Orders, list[Speaker]]:
+def asked(tmp_path: Path, times: int, isolation: str = "process") -> tuple[Node, Orders, list[Speaker]]:
     """A node whose orders are only recorded, asked so often for a program that nobody has seen."""
     (tmp_path / "new.wasm").write_bytes(b"new")
-    node = Node(Settings(socket=str(tmp_path / "s"), cache=str(tmp_path), programs=(str(tmp_path),)))
+    node = Node(
+        Settings(socket=str(tmp_path / "s"), cache=str(tmp_path), programs=(str(tmp_path),), isolation=isolation)
+    )
     orders = Orders()
     node._force = orders  # type: ignore[assignment]
     message = {"op": "launch", "v": 1, "program": "new", "args": [], "tenant": "t", "request_id": "", "object": ""}
@@ -238,3 +244,44 @@ def test_no_more_programs_are_kept_loaded_than_allowed_and_none_goes_that_is_wai
     for number in range(COUNT + 10):
         node.program_loaded(f"sha256:{number:064}", number + 2, 100)
     assert orders.unloads == [f"sha256:{number:064}" for number in range(11)]
+
+
+def test_a_launch_that_cannot_be_entered_in_the_journal_is_refused_and_its_worker_takes_the_next(
+    tmp_path: Path,
+) -> None:
+    class Journal:
+        refusing = True
+
+        def admit(self) -> None: ...
+
+        def begin(self, task: Task) -> int:
+            if self.refusing:
+                raise Busy("no room")
+            return 0
+
+    node, orders, [first, second] = asked(tmp_path, 2, "shared")
+    sent: list[int] = []
+    orders.send = lambda id_, message, fds: sent.append(id_)  # type: ignore[attr-defined]
+    orders.pid = lambda id_: 1  # type: ignore[attr-defined]
+    journal = Journal()
+    node._journal = journal  # type: ignore[assignment]
+    fds = [fd for task in node._waiting for fd in task.fds]
+    digest = node._store.find("new").digest
+    node.program_loaded(digest, 1, 100)
+    worker = orders.forks[0]
+    node.worker_forked(worker, 1)
+    node.worker_ready(worker)
+    turn(node._loop)
+    assert [str(speaker.heard[0]["error"]) for speaker in (first, second)] == ["no room", "no room"]
+    assert not sent
+    for fd in fds:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+    assert (list(node._waiting), node._by_peer, node._pool.count("idle")) == ([], {}, 1)
+    journal.refusing = False
+    third = Speaker()
+    message = {"op": "launch", "v": 1, "program": "new", "args": [], "tenant": "t", "request_id": "", "object": ""}
+    fds = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
+    node.request(third, message | {"limits": {}, "env": {}}, fds)  # type: ignore[arg-type]
+    assert sent == [worker]
+    assert third.heard[0]["digest"] == digest

@@ -93,6 +93,7 @@ def test_a_node_that_is_told_to_end_ends_everything(start_node: StartNode, numbe
 
 def other_node(path: str, cache: Path) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "insitu", "node", "--socket", path, "--cache", str(cache)]
+    command += ["--journal", f"{path}.journal"]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 

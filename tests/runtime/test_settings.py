@@ -104,7 +104,7 @@ def test_what_stands_open_is_a_share_of_the_node() -> None:
 
 
 WRONG = {
-    "wrokers = 3": "unknown setting wrokers; allowed: socket, cache, name, .*, tenants, tenant",
+    "wrokers = 3": "unknown setting wrokers; allowed: socket, cache, cache_bytes, name, .*, tenants, tenant",
     "[tenants]\nrunnin = 3": r"unknown setting tenants\.runnin; allowed: running, queued, memory",
     "[tenant.AUTH_x]\nrunnin = 3": r'unknown setting tenant\."AUTH_x"\.runnin; allowed: running',
     "[tenants.AUTH_x]\nrunning = 3": r"unknown setting tenants\.AUTH_x; allowed",
