@@ -153,6 +153,8 @@ class Runner:
                 bytes_err=stderr.bytes,
             )
             outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept())
+            if budget.broken is not None:
+                outcome = replace(outcome, broken=_broken(launch, *budget.broken))
             return outcome if wiring is None else replace(outcome, channels=wiring.statistics())
         finally:
             instance.close()
@@ -222,6 +224,12 @@ class Runner:
         return Outcome(
             "exit", exit_code=code, limit=refused, note=_near(code, limits, usage), usage=usage, stderr=stderr
         )
+
+
+def _broken(launch: Launch, fd: int, why: str) -> str:
+    named = () if launch.channels is None else launch.channels.outputs.items()
+    channel = next((f"out/{name}" for name, out in named if out == fd), "stdout")
+    return f"{channel} could not be written: {why}"
 
 
 def _near(code: int, limits: Limits, usage: Usage) -> str:

@@ -134,5 +134,12 @@ def format_size(count: int) -> str:
     return f"{count} B"
 
 
+def exact_size(count: int) -> str:
+    """The same where that is exact, else bytes."""
+    text = format_size(count)
+    number, _, unit = text.partition(" ")
+    return text if float(number) * _SIZE_UNITS[unit.lower()] == count else f"{count} B"
+
+
 def format_duration(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.4g} s"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from insitu.sandbox.limits import format_duration, format_size
+from insitu.sandbox.limits import exact_size, format_duration
 
 End = Literal["exit", "trap", "limit", "cancelled", "lost"]
 ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
@@ -59,14 +59,16 @@ class LimitHit:
 
     def sentence(self) -> str:
         allowed, reached = self._show(self.allowed), self._show(self.reached)
-        if allowed == reached and self.allowed != self.reached and self.name not in _SECONDS:
-            allowed, reached = f"{self.allowed} B", f"{self.reached} B"  # too near each other for rounded figures
+        if allowed == reached and self.name in _SECONDS:
+            reached = f"{self.reached:.4f} s"  # too near each other for rounded figures
         return f"limit {self.name}: {allowed} allowed, {reached} reached"
 
     def _show(self, figure: float) -> str:
         if self.name in _SECONDS:
             return format_duration(figure)
-        return str(int(figure)) if self.name in _COUNTS or self.name.endswith(" calls") else format_size(int(figure))
+        if self.name in _COUNTS or self.name.endswith(" calls"):
+            return str(int(figure))
+        return exact_size(int(figure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Outcome:
     `limit`), "cancelled" (whoever asked went away) or "lost" (the process it ran in died; `note` says what is known).
     It is `end` that says whether a limit ended the guest: `limit` beside an exit or a trap is the first one at which it
     was refused something (files, names, memory of its own) and went on.
+    `broken` says of an output that the host could not write: a full disk is not the guest's doing, so such a run is not
+    `ok`, whatever the guest made of it. (A reader that went away is the guest's to see, and not meant.)
     `stderr` is the first and the last part of what the guest wrote there. `channels` has every channel's figures, by
     "stdin", "stdout", "stderr", "in/NAME", "out/NAME", and is empty when they were not asked for.
     """
@@ -89,10 +93,11 @@ class Outcome:
     usage: Usage = field(default_factory=Usage)
     stderr: bytes = b""
     channels: Mapping[str, ChannelStatistics] = field(default_factory=dict)
+    broken: str = ""
 
     @property
     def ok(self) -> bool:
-        return self.end == "exit" and self.exit_code == 0
+        return self.end == "exit" and self.exit_code == 0 and not self.broken
 
     def sentence(self) -> str:
         """One line for people: what ended it, with the figures."""
@@ -108,10 +113,11 @@ class Outcome:
             text = "lost: the process it ran in died"
         notes = [f"after {self.limit.sentence()}"] if self.limit is not None and self._went_on() else []
         notes += [self.note] if self.note else []
+        notes += [self.broken] if self.broken else []
         return f"{text} ({'; '.join(notes)})" if notes else text
 
     def _went_on(self) -> bool:
-        return self.end == "trap" or (self.end == "exit" and not self.ok)
+        return self.end == "trap" or (self.end == "exit" and self.exit_code != 0)
 
     def to_wire(self) -> dict[str, Any]:
         # By hand: three processes do it on the way of every launch, and `asdict` copies deeply.
@@ -121,6 +127,8 @@ class Outcome:
             wire["channels"] = {name: _fields(figures) for name, figures in self.channels.items()}
         else:
             del wire["channels"]
+        if not self.broken:
+            del wire["broken"]
         return wire
 
     @classmethod

@@ -1,9 +1,21 @@
 """The `insitu` command. Each subcommand is a module of its own, imported only when it is asked for."""
 
-import fcntl
-import importlib
+# ruff: noqa: E402 - Ctrl-C comes first: while all else is imported it ends us as it ends any command. Not through
+# `signal`, whose import takes a while itself. Who only imports us, and is not the command, keeps its own.
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of
 import os
 import sys
+
+_SPEC = getattr(sys.modules.get("__main__"), "__spec__", None)
+_NAME = os.path.basename(sys.argv[0]) if _SPEC is None else _SPEC.name
+_OUR_OWN_PROCESS = _NAME in ("insitu", "insitu.__main__") and (
+    _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler  # and not ignored
+)
+if _OUR_OWN_PROCESS:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import fcntl
+import importlib
 from typing import Final
 
 import click
@@ -47,10 +59,12 @@ def main() -> None:
     """The entry point. Exits 2 for a user's mistake, 130 on Ctrl-C; other codes are the subcommand's own."""
     _fill_standard_descriptors()
     try:
+        _hear_interrupts()
         code = _insitu.main(prog_name="insitu", standalone_mode=False)
         if sys.stdout is not None:  # it is when it was closed from the start
             sys.stdout.flush()  # here, where a full disk can still be told
-    except click.exceptions.Abort:
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _end_on_interrupts()
         click.echo("interrupted", err=True)
         code = 130
     except click.ClickException as why:
@@ -68,7 +82,20 @@ def main() -> None:
         sys.stdout = None
         say(f"insitu: cannot write the output: {(why.strerror or str(why)).lower()}")
         code = 1
+    _end_on_interrupts()
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _hear_interrupts() -> None:
+    """From here on Ctrl-C is an exception, and is told."""
+    if _OUR_OWN_PROCESS:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def _end_on_interrupts() -> None:
+    """All is said: Ctrl-C just ends what is left, which is Python's own end."""
+    if _OUR_OWN_PROCESS:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 
 def say(text: str) -> None:

@@ -3,9 +3,11 @@
 A named file that is written is made beside its place and renamed: it is there whole or not at all.
 """
 
+import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -33,6 +35,7 @@ from insitu.sandbox.errors import ChannelError, LimitsError
 from insitu.sandbox.limits import OUTPUT_BOUNDS, parse_size
 from insitu.sandbox.outcome import Outcome
 
+_AGAIN: Final = 0.005  # seconds between two looks for a named pipe's reader
 _QUOTA: Final = re.compile(r"(.+)\.(calls|bytes)=(.*)")
 
 
@@ -151,17 +154,19 @@ def _reopened(stack: ExitStack, fd: int, flags: int) -> int:
 class Target:
     """Where stdout or a named output goes: a file, or "-" for our own stdout."""
 
-    def __init__(self, stack: ExitStack, name: str) -> None:
+    def __init__(self, stack: ExitStack, name: str, until: float) -> None:
+        """`until`: on the clock of `time.monotonic`; a named pipe's reader is waited for so long."""
         self._final: Path | None = None
         if name == "-":
             self.fd = 1 if stat.S_ISREG(os.fstat(1).st_mode) else _reopened(stack, 1, os.O_WRONLY)
             return
+        check_file_name(name)
         path = Path(name)
         try:
             if path.exists() and not path.is_file():
                 if path.is_dir():
                     raise IsADirectoryError(21, "is a directory, not a file")
-                self.fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a device or named pipe
+                self.fd = opened_to_write(name, os.O_WRONLY, until)  # a device or named pipe
                 make_pollable(self.fd)
             else:
                 path = path.resolve()
@@ -190,11 +195,53 @@ class Target:
                 raise Ours(f"{self._final}: {why.strerror}") from None
 
 
-def outputs(stack: ExitStack, named: dict[str, str]) -> dict[str, Target]:
+def outputs(stack: ExitStack, named: dict[str, str], until: float) -> dict[str, Target]:
     for name, path in named.items():
         if path == "-":
             raise Ours(f"--out {name}=-: stdout is the guest's stdout; name a file")
-    return {name: Target(stack, path) for name, path in named.items()}
+    return {name: Target(stack, path, until) for name, path in named.items()}
+
+
+def opened_to_write(name: str, flags: int, until: float) -> int:
+    """Its descriptor. Opening a named pipe waits for whoever reads it, but not beyond `until`. Raises OSError, Ours."""
+    while True:
+        try:
+            return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as why:
+            if why.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(name).st_mode):
+                raise
+        if time.monotonic() >= until:
+            raise Ours(f"{name}: nobody reads it, a named pipe, and the wall time is over")
+        time.sleep(_AGAIN)
+
+
+def check_file_name(name: str) -> None:
+    """What ends like a directory's name means a directory, there or not."""
+    if os.path.basename(name) in ("", ".", "..") and not os.path.isdir(name):
+        raise Ours(f"{name}: is a directory's name, not a file's")
+
+
+def check_apart(option: str, path: str | None, others: Iterable[tuple[str, str]]) -> None:
+    """That a file which is written when all is over is none of the others, each with the option that names it: by
+    their paths, links followed, and by what is there. Devices are never the same."""
+    if path is None:
+        return
+    check_file_name(path)
+    mine = _identity(path)
+    for other, name in others:
+        if mine is not None and _identity(name, own={"-i": 0, "--in": 0}.get(other.split()[0], 1)) == mine:
+            raise Ours(f"{path}: {option} and {other} cannot be the same file")
+
+
+def _identity(name: str, own: int = -1) -> tuple[int, int] | str | None:
+    """`own`: what "-" is. None: a device, or what cannot be told."""
+    try:
+        status = os.fstat(own) if name == "-" and own >= 0 else os.stat(name)
+    except FileNotFoundError:
+        return os.path.realpath(name)
+    except (OSError, ValueError):
+        return None  # whoever opens it says what is wrong
+    return None if stat.S_ISCHR(status.st_mode) else (status.st_dev, status.st_ino)
 
 
 def stderr(stack: ExitStack) -> FdSink:

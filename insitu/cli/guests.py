@@ -3,9 +3,14 @@
 import os
 import signal
 import threading
+<<<<<<< HEAD
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
+=======
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, TypeVar
+>>>>>>> main
 
 import click
 
@@ -15,18 +20,24 @@ from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.manifest import Manifest
 from insitu.runtime.cache import CacheError, CompiledCache, user_cache
+from insitu.runtime.errors import UnknownProgram
 from insitu.runtime.programs import ProgramStore
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import MAX_PROGRAM
-from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
+T = TypeVar("T")
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
+<<<<<<< HEAD
 _SUFFIXES: Final = (".wasm", ".wat", ".zip")
+=======
+_SUFFIXES: Final = (".wasm", ".wat")
+_LOOK: Final = 0.5  # seconds
+>>>>>>> main
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
 
@@ -70,6 +81,7 @@ def is_path(program: str) -> bool:
     return "/" in program or program.endswith(_SUFFIXES)
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class Found:
     """A program to run. `path` is where it was read from; `files` are those that it brings."""
@@ -87,6 +99,12 @@ def find_program(name: str) -> Found:
     `ProgramRejected`."""
     info = None if is_path(name) else ProgramStore().find(name)
     path = name if info is None else info.path
+=======
+def read_program(name: str) -> tuple[bytes, str]:
+    """The wasm of a shipped program, or of a file, and the path it was read from. Raises `ProgramError`,
+    `UnknownProgram`, `ProgramRejected`."""
+    path = name if is_path(name) else _shipped(name)
+>>>>>>> main
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_PROGRAM + 1)  # a device has no end
@@ -100,6 +118,18 @@ def find_program(name: str) -> Found:
         return Found(to_wasm(data, path), path, os.path.splitext(os.path.basename(path))[0])
     stated = Manifest(arguments=info.arguments, limits=info.limits, inputs=info.inputs, outputs=info.outputs)
     return Found(to_wasm(data, path), path, info.name, stated)
+
+
+def _shipped(name: str) -> str:
+    try:
+        return ProgramStore().find(name).path
+    except UnknownProgram as why:
+        if not os.path.isfile(name):
+            raise
+        raise ProgramError(
+            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm or .wat, "
+            f"or has a / in it, as ./{name}"
+        ) from None
 
 
 def compiled(runner: Runner, wasm: bytes, path: str) -> Program:
@@ -121,21 +151,24 @@ def compiled(runner: Runner, wasm: bytes, path: str) -> Program:
     return runner.link(module, digest, path)
 
 
-def aside(work: Callable[[], Outcome]) -> Outcome:
-    """Done by a thread of its own. Ctrl-C is heard by the main thread alone, and there only between lines of Python:
-    were the guest run in it, a guest that computes would be interrupted when it has ended."""
-    done: list[Outcome | BaseException] = []
+def aside(work: Callable[[], T]) -> T:
+    """Done by a thread of its own: a guest run, a program compiled. Ctrl-C is heard by the main thread alone, and there
+    only between lines of Python: were it done there, it would be interrupted when it has ended."""
+    done: list[T] = []
+    failed: list[BaseException] = []
 
     def target() -> None:
         try:
             done.append(work())
         except BaseException as why:  # noqa: BLE001 - it is raised again below
-            done.append(why)
+            failed.append(why)
 
     threading.stack_size(_STACK)
     thread = threading.Thread(target=target, name="insitu-guest", daemon=True)  # left behind on Ctrl-C, with all else
     thread.start()
-    thread.join()
-    if isinstance(done[0], BaseException):
-        raise done[0]
+    # Now and then, not once: a signal between Python's last look and the kernel's wait would be heard only at the end.
+    while thread.is_alive():
+        thread.join(_LOOK)
+    if failed:
+        raise failed[0]
     return done[0]

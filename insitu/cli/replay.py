@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,12 @@ from typing import Final
 import click
 
 from insitu.cli import printable, say
+<<<<<<< HEAD
 from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
+=======
+from insitu.cli.channels import check_apart, opened_to_write
+from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, read_program
+>>>>>>> main
 from insitu.cli.record import engine_now
 from insitu.cli.types import Duration
 from insitu.runtime.errors import NodeError
@@ -21,7 +27,7 @@ from insitu.sandbox.bundle import compare
 from insitu.sandbox.bundle.directory import PROGRAM, BundleReader, input_name
 from insitu.sandbox.bundle.format import Bundle, InputPart
 from insitu.sandbox.bundle.tree import differences, digest_of, made, part_name, taken
-from insitu.sandbox.bundle.witness import Witness
+from insitu.sandbox.bundle.witness import StoppedSource, Witness
 from insitu.sandbox.channels import FileInput, FileSource, make_pollable
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import Frozen
@@ -47,8 +53,12 @@ class _Given:
     files: Path | None
     inputs: Mapping[str, str]
     args: Sequence[str]
+    made: Path | None = None
+    """Where its files are while it runs."""
     told: list[str] = field(default_factory=list)
     """In which way it is not what was recorded, a line each."""
+    stopped: list[str] = field(default_factory=list)
+    """Inputs at whose recorded end it was stopped."""
 
 
 class _Name(click.ParamType[tuple[str, str]]):
@@ -102,6 +112,12 @@ def replay(
     given = _Given(program, files, {f"in/{name}": path for name, path in inputs}, args)
     if input_ is not None:
         given.inputs = {**given.inputs, "stdin": input_}
+    names = [("-i", input_ or ""), *((f"--in {name}", path) for name, path in inputs)]
+    check_apart("-o", None if output == "-" else output, names)
+    check_apart("--json", json_, [("-o", output or ""), *names])
+    for option, path in (("-o", output), ("--json", json_)):
+        if path is not None and Path(os.path.realpath(bundle)) in Path(os.path.realpath(path)).parents:
+            raise Ours(f"{path}: {option} would write into the bundle")
     try:
         with ExitStack() as stack:
             reader = stack.enter_context(BundleReader(bundle))
@@ -111,14 +127,14 @@ def replay(
             outcome = _run(stack, reader, recorded, given, output)
     except (SandboxError, NodeError) as why:
         broke = "insitu itself failed: " if isinstance(why, EngineError) else ""
-        raise Ours(printable(f"{broke}{why}")) from None
+        raise Ours(printable(f"{broke}{_of_its_own(str(why), given.made)}")) from None
     if stderr:
         say(outcome.stderr.decode("utf-8", "replace").removesuffix("\n"))
     engine = list(compare.engines(recorded.engine, engine_now()))
     found = [*given.told, *compare.outcomes(recorded, outcome)]
     if json_ is not None:
         _write_json(json_, recorded, engine, found, outcome)
-    _tell(recorded, engine, found, outcome, to_stderr=output == "-")
+    _tell(recorded, engine, found, outcome, given.stopped, to_stderr=output == "-")
     ctx.exit(DIFFERS if found else SAME)
 
 
@@ -129,22 +145,33 @@ def _run(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, 
     inputs = {name: _input(stack, reader, name, part, given) for name, part in bundle.inputs.items()}
     tree = _files(stack, reader, bundle, given, frozen)
     runner = Runner(canonical_nans=True)
-    program = compiled(runner, wasm, bundle.program.name)
+    program = aside(lambda: compiled(runner, wasm, bundle.program.name))
     argv = list(bundle.argv)
     if given.args:
         argv[1:] = given.args
         if argv != list(bundle.argv):
             given.told.append(f"arguments: {list(bundle.argv[1:])} recorded, {argv[1:]} now")
-    stdin = Witness(FileSource(inputs.pop("stdin")))
+    stops: dict[str, StoppedSource] = {}
+    given_in: dict[str, FileSource | StoppedSource] = {}
+    for name, fd in inputs.items():
+        source = FileSource(fd)
+        given_in[name] = source
+        if (size := _stopped_at(bundle, name, given)) is not None and bundle.outcome.limit is not None:
+            given_in[name] = stops[name] = StoppedSource(source, size, bundle.outcome.limit.name)
+    stdin = Witness(given_in["stdin"])
     try:
         launch = Launch(
             argv,
             stdin,
-            _stdout(stack, output),
+            _stdout(stack, output, bundle.limits.wall),
             bundle.limits,
             env=bundle.env,
             channels=Channels(
-                inputs={name.removeprefix("in/"): FileInput(fd) for name, fd in inputs.items()},
+                inputs={
+                    name.removeprefix("in/"): stops.get(name) or FileInput(fd)
+                    for name, fd in inputs.items()
+                    if name != "stdin"
+                },
                 outputs={name.removeprefix("out/"): _nowhere(stack, kind) for name, kind in bundle.outputs.items()},
                 quotas=bundle.quotas,
                 digests=True,
@@ -155,12 +182,25 @@ def _run(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, 
     except UnicodeEncodeError:
         raise Ours("an argument is not UTF-8") from None
     outcome = aside(lambda: runner.run(program, launch))
+    given.stopped = [name for name, source in stops.items() if source.stopped]
+    if given.stopped and outcome.end == "limit":
+        outcome = replace(outcome, limit=bundle.outcome.limit)  # it is that one's figures that are meant
     part = bundle.inputs["stdin"]
     if stdin.ended and part.kept and not part.whole and "stdin" not in given.inputs:
         given.told.append(f"stdin: read beyond the {part.size} bytes that the recorded run read, and no more are known")
     if outcome.limit is not None and outcome.limit.name == "wall" and bundle.outcome.end != "limit":
         given.told.append("it was stopped by the clock now: give it more time with --wall")
     return outcome
+
+
+def _stopped_at(bundle: Bundle, channel: str, given: _Given) -> int | None:
+    """How many bytes the guest had read of an input when the clock stopped it, perhaps as it waited for more."""
+    part, was = bundle.inputs[channel], bundle.outcome
+    clocked = was.end == "limit" and was.limit is not None and was.limit.name in compare.CLOCKED
+    if not clocked or part.whole or (part.kept and channel in given.inputs):
+        return None
+    # What was not frozen read a named input as it came: it was not waited for before the guest began.
+    return part.size if channel == "stdin" or bundle.frozen is not None else None
 
 
 def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
@@ -207,6 +247,8 @@ def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart
         stack.callback(os.close, fd)
         return fd
     try:
+        if path == "-":
+            raise Ours(f"{channel}: - is our own stdin, and a regular file is needed, by its name: it is read twice")
         fd = os.open(path, _OPEN)
     except OSError as why:
         raise Ours(f"{path}: {why.strerror}") from None
@@ -240,16 +282,26 @@ def _files(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given
             made(part.entries, directory, lambda digest, size: reader.part(part_name(digest), digest, size))
         except OSError as why:
             raise Ours(f"its files cannot be made: {why.strerror}") from None
+        given.made = directory
     return Files.private_copy(directory) if part.mode == "root" else Files.read_only(directory, time=frozen.clock)
 
 
-def _stdout(stack: ExitStack, name: str | None) -> int:
+def _of_its_own(words: str, made: Path | None) -> str:
+    """What is said of its files, without the directory that they were made in, which is gone by now."""
+    if made is None:
+        return words
+    for place in (os.path.realpath(made), str(made)):
+        words = words.replace(f"{place}/", "its files: ").replace(place, "its files")
+    return words
+
+
+def _stdout(stack: ExitStack, name: str | None, wall: float) -> int:
     if name == "-":
         fd = os.dup(1)
     else:
         try:
-            flags = os.O_WRONLY | os.O_CLOEXEC | (0 if name is None else os.O_CREAT | os.O_TRUNC)
-            fd = os.open(name or os.devnull, flags, 0o666)
+            flags = os.O_WRONLY | (0 if name is None else os.O_CREAT | os.O_TRUNC)
+            fd = opened_to_write(name or os.devnull, flags, time.monotonic() + wall)
         except OSError as why:
             raise Ours(f"{name}: {why.strerror}") from None
     stack.callback(os.close, fd)
@@ -267,7 +319,9 @@ def _nowhere(stack: ExitStack, kind: str) -> int:
     return fd
 
 
-def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome, *, to_stderr: bool) -> None:
+def _tell(
+    bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome, stopped: list[str], *, to_stderr: bool
+) -> None:
     lines = []
     if found:
         lines += [f"{line} (likely the reason)" for line in engine]
@@ -275,6 +329,9 @@ def _tell(bundle: Bundle, engine: list[str], found: list[str], outcome: Outcome,
     if not found:
         verdict = "the same as far as it goes" if bundle.inexact else "the same"
         lines += [f"{verdict}: {_in_short(bundle, outcome)}", *(f"although {line}" for line in engine)]
+    for name in stopped:
+        size = bundle.inputs[name].size or 0
+        lines.append(f"{name} stood open: stopped where the recorded run was, behind the {size:,} B that it had read")
     if left := compare.not_compared(bundle):
         lines.append(left)
     try:

@@ -1,13 +1,18 @@
 """`insitu run`: one program in one sandbox on a local file, without any server."""
 
 import json
+<<<<<<< HEAD
 from collections.abc import Mapping
+=======
+import time
+>>>>>>> main
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from insitu.cli import channels, say
 from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, find_program
@@ -116,24 +121,37 @@ def run(
         frozen = 0
     if json_ == "-":
         raise Ours("--json -: stdout is the guest's; name a file")
+    for option in ("record_inputs", "record_files"):
+        if record is None and ctx.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise Ours(f"--{option.replace('_', '-')}: nothing is recorded without --record DIR")
     end_on_signals()
     try:
         limits_from(limit_keywords)  # a mistake in them is told before any in the program
         found = find_program(program)
         limits = limits_from(limit_keywords, found.stated.limits)
         runner = Runner(canonical_nans=frozen is not None)
+<<<<<<< HEAD
         ready = compiled(runner, found.wasm, found.path)
         argv = [found.name, *(args or found.stated.arguments)]
+=======
+        wasm, path = read_program(program)
+        ready = aside(lambda: compiled(runner, wasm, path))
+        argv = [Path(program).stem if is_path(program) else program, *args]
+>>>>>>> main
         _check_words(argv, env)
         _check_channels(found.stated, inputs, outputs)
         named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
         quotas = channels.quotas(quota)
+        files_named = [("-o", output), *((f"--out {name}", path) for name, path in outputs)]
+        files_named += [("-i", input_ or "-"), *((f"--in {name}", path) for name, path in inputs)]
+        channels.check_apart("--json", json_, files_named)
         with ExitStack() as stack:
             recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
             if recorder is not None and found.files and root is None and files is None:
                 files = _unpacked(stack, found.files)  # what is recorded is a directory
             stdin, source, sources = channels.inputs(stack, input_, named_in)
-            target, targets = channels.Target(stack, output), channels.outputs(stack, named_out)
+            until = time.monotonic() + limits.wall
+            target, targets = channels.Target(stack, output, until), channels.outputs(stack, named_out, until)
             stderr = StderrSink(echo=channels.stderr(stack))
             if recorder is not None:
                 source = recorder.source("stdin", source, stdin)
@@ -185,8 +203,13 @@ def run(
     elif digest:
         for name, figures in outcome.channels.items():
             say(f"{figures.digest} {figures.bytes_read + figures.bytes_written} {name}")
+    if outcome.broken:
+        file = {"stdout": output, **{f"out/{name}": out for name, out in outputs}}[outcome.broken.split()[0]]
+        say(f"insitu: {'stdout' if file == '-' else file}: {outcome.broken}")
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
-        if outcome.exit_code and (outcome.note or outcome.limit is not None):
+        if outcome.broken and not outcome.exit_code:
+            ctx.exit(OURS)
+        if outcome.exit_code and (outcome.note or outcome.limit is not None or outcome.broken):
             say(f"insitu: {program}: {outcome.sentence()}")
         ctx.exit(outcome.exit_code)
     say(f"insitu: {program}: {outcome.sentence()}")

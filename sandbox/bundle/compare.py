@@ -16,6 +16,8 @@ def why_inexact(outcome: Outcome) -> str:
     """Why a frozen run that ended so would not come out the same to the unit; empty when it would."""
     if outcome.end == "limit" and outcome.limit is not None and outcome.limit.name in CLOCKED:
         return f"it was stopped by the clock (limit {outcome.limit.name}), each time at another point"
+    if outcome.broken:
+        return outcome.broken
     if outcome.end == "cancelled":
         return "it was stopped from outside"
     return "the process it ran in died" if outcome.end == "lost" else ""

@@ -65,6 +65,10 @@ class Fields:
             return False
         return True
 
+    def known(self, name: str) -> bool:
+        """Whether there is such a field at all: one that may be left out."""
+        return name in self._raw
+
     def text(self, name: str, most: int = _TEXT) -> str:
         """UTF-8 without NUL."""
         return self._text(name, self.take(name), most)

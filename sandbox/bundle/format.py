@@ -143,6 +143,8 @@ class Bundle:
             outcome=outcome_from(top.inside("outcome")),
         )
         top.end()
+        if exact and found.frozen is None:
+            raise BundleError(f"{source}: frozen is null, and what was not frozen is not exact")
         if not found.argv:
             raise BundleError(f"{source}: argv is empty: the program's name comes first")
         if "stdin" not in found.inputs:

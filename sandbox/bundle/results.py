@@ -49,6 +49,7 @@ def outcome_from(raw: Fields) -> Outcome:
         usage=_usage(raw.inside("usage")),
         stderr=_data(raw, "stderr"),
         channels={name: _statistics(inner) for name, inner in raw.inside("channels").each()},
+        broken=raw.text("broken", _TEXT) if raw.known("broken") else "",
     )
     raw.end()
     for needed, what in (("exit", "exit_code"), ("trap", "trap"), ("limit", "limit")):

@@ -1,9 +1,13 @@
-"""A source that keeps what a guest reads of it: the rest is not part of what happened."""
+"""Sources of runs that are recorded, and of those that come after them.
+
+One keeps what a guest reads of it: the rest is not part of what happened. The other gives that again, and where a guest
+waited for more until the clock stopped it, it is stopped again.
+"""
 
 import hashlib
 import os
 
-from insitu.sandbox.channels.base import Source, Views, Wait, head
+from insitu.sandbox.channels.base import Deadline, Source, Views, Wait, head
 from insitu.sandbox.outcome import ChannelStatistics
 
 
@@ -51,6 +55,40 @@ class Witness:
 
     def digest(self) -> str:
         return "sha256:" + self._digest.hexdigest()
+
+    def ready(self) -> int | None:
+        return self._source.ready()
+
+    def statistics(self) -> ChannelStatistics:
+        return self._source.statistics()
+
+
+class StoppedSource:
+    """The first `size` bytes of `source`, which is all that a guest had read when the clock stopped it. What came then
+    is not known, and was not the end: who asks for more is stopped by the same limit."""
+
+    __slots__ = ("_left", "_limit", "_source", "stopped")
+
+    def __init__(self, source: Source, size: int, limit: str) -> None:
+        """`limit`: "wall" or "cpu"."""
+        self._source, self._left, self._limit = source, size, limit
+        self.stopped = False
+        """Whether the guest has come to where it was stopped."""
+
+    @property
+    def bytes(self) -> int:
+        return self._source.bytes
+
+    def read(self, views: Views, wait: Wait) -> int:
+        if not any(map(len, views)):
+            return 0
+        count = self._source.read(head(views, self._left), wait) if self._left else 0
+        if not count:
+            self.stopped = True
+            wait.cpu_over = wait.cpu_over or self._limit == "cpu"
+            raise Deadline
+        self._left -= count
+        return count
 
     def ready(self) -> int | None:
         return self._source.ready()

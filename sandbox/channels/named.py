@@ -18,7 +18,7 @@ from insitu.sandbox.channels.sinks import Budget
 from insitu.sandbox.channels.sources import FileInput
 from insitu.sandbox.errno import GuestError, from_host
 from insitu.sandbox.errors import ChannelError
-from insitu.sandbox.files.nodes import REGULAR_FILE, Node, Volume
+from insitu.sandbox.files.nodes import REGULAR_FILE, SIZE_MAX, Node, Volume
 from insitu.sandbox.outcome import ChannelStatistics
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -126,8 +126,9 @@ class OutputFile(Node):
                 if ahead:
                     self._wait.check()
         except OSError as why:
+            told = self._broke(why, offset)
             if not count:
-                raise GuestError(from_host(why)) from None
+                raise told from None
         finally:
             end = offset + count
             self._meter.crossed(views, count)
@@ -135,6 +136,10 @@ class OutputFile(Node):
                 self._budget.used += count + max(0, offset - self._size)
                 self._size = max(self._size, end)
         return count
+
+    def _broke(self, why: OSError, place: int) -> GuestError:
+        """A place beyond what files can be is the guest's own doing."""
+        return GuestError(from_host(why)) if place > SIZE_MAX else self._budget.broke(self._fd, why)
 
     def resize(self, size: int) -> None:
         budget = self._budget
@@ -144,7 +149,7 @@ class OutputFile(Node):
         try:
             os.ftruncate(self._fd, size)
         except OSError as why:
-            raise GuestError(from_host(why)) from None
+            raise self._broke(why, size) from None
         budget.used += more
         self._size = size
         self.touched()

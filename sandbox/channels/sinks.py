@@ -1,5 +1,6 @@
 """Where bytes go: any descriptor, and the record of stderr."""
 
+import errno
 import fcntl
 import os
 import select
@@ -25,10 +26,18 @@ class Budget:
     `stop` makes of the limit that was hit what ends the guest.
     """
 
-    __slots__ = ("allowed", "stop", "used")
+    __slots__ = ("allowed", "broken", "stop", "used")
 
     def __init__(self, allowed: int, stop: Callable[[LimitHit], GuestStop]) -> None:
         self.allowed, self.used, self.stop = allowed, 0, stop
+        self.broken: tuple[int, str] | None = None
+        """The first descriptor that could not be written, for a reason that is the host's own, and that reason."""
+
+    def broke(self, fd: int, why: OSError) -> GuestError:
+        """What the guest is told. A reader that went away is nothing of the host's."""
+        if self.broken is None and why.errno not in (errno.EPIPE, errno.ECONNRESET):
+            self.broken = fd, why.strerror or str(why)
+        return GuestError(from_host(why))
 
     def over(self, reached: int) -> GuestStop:
         return self.stop(LimitHit("output", self.allowed, reached))
@@ -79,7 +88,7 @@ class FdSink:
                         continue
                 wait.until_ready(self._fd, select.POLLOUT)
             except OSError as error:
-                raise GuestError(from_host(error)) from None
+                raise self._budget.broke(self._fd, error) from None
         self.bytes += count
         self._budget.used += count
         return count

@@ -113,8 +113,8 @@ class _Walk:
     def _full(self) -> str:
         volume = self._volume
         return (
-            f"with it the files are over what a guest's may be in all, {volume.max_count} names and {volume.max_bytes} "
-            "bytes"
+            f"with it the files are over what a guest's may be in all, {volume.max_count} names (--tmp-files) and "
+            f"{volume.max_bytes} bytes (--tmp-size); there were {volume.count} names and {volume.bytes} bytes by then"
         )
 
     def _listing(self, fd: int, path: bytes) -> Iterator[tuple[bytes, os.stat_result]]:

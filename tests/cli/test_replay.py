@@ -224,6 +224,50 @@ def test_a_run_that_reads_from_nobody_for_ever_ends_at_its_wall_time(insitu: Ins
     assert found["exact"] is False
     assert "stopped by the clock (limit wall)" in found["inexact"]
     assert (tmp_path / "b" / "inputs" / "stdin").read_bytes() == b"0123456789abc"
+    done = insitu("replay", "--json", "found", "b")
+    assert done.returncode == 0
+    first, second, third = lines(done)
+    assert first.startswith("the same as far as it goes: limit wall: 300 ms allowed")
+    assert second == "stdin stood open: stopped where the recorded run was, behind the 13 B that it had read"
+    assert third.startswith("fuel, memory, bytes and stderr are not compared")
+    assert json.loads((tmp_path / "found").read_text())["same"] is True
+    # Who does not come there is another: the end of a file is not what it was given.
+    done = insitu("replay", "--program", guest(tmp_path / "other.wat", CURIOUS), "b")
+    assert done.returncode == 1
+    assert any(line.startswith("end: limit wall: 300 ms allowed") for line in lines(done))
+    # Given by hand it is a whole file, with an end.
+    (tmp_path / "more").write_bytes(b"0123456789abcdefghijklmn")
+    done = insitu("replay", "-i", "more", "b")
+    assert done.returncode == 1
+    assert any(line.endswith("exit code 0 now") for line in lines(done))
+
+
+def test_the_same_where_a_large_input_is_not_in_the_bundle(insitu: Insitu, tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.write(write, b"0123456789abc")
+    (tmp_path / "given").write_bytes(b"0123456789abc" * 3)
+    try:
+        insitu("run", "--record", "b", "--record-inputs", "5", "--wall", "300ms", "cat", stdin=read)
+    finally:
+        os.close(read)
+        os.close(write)
+    done = insitu("replay", "-i", "given", "b")
+    assert done.returncode == 0, done
+    assert "behind the 13 B" in lines(done)[1]
+
+
+def test_a_named_input_that_stood_open_stands_open_again(insitu: Insitu, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    fd = os.open(tmp_path / "pipe", os.O_RDWR)
+    try:
+        os.write(fd, b"0123456789abc")
+        done = insitu("run", "--record", "b", "--wall", "300ms", "--in", "a=pipe", "cat")
+    finally:
+        os.close(fd)
+    assert done.returncode == OURS
+    done = insitu("replay", "b")
+    assert done.returncode == 0
+    assert lines(done)[1].startswith("in/a stood open: ")
 
 
 def test_a_guest_that_the_clock_stopped_is_compared_as_far_as_it_goes(insitu: Insitu, tmp_path: Path) -> None:
@@ -580,6 +624,7 @@ def test_a_damaged_part_is_named(
         (lambda b: b["program"].update(digest="x"), r"program: digest: 'x' is not"),
         (lambda b: b["limits"].update(wall=1e9), r"limits: limit wall: "),
         (lambda b: b.update(argv="a"), r"argv: 'a' is not a list"),
+        (lambda b: b.update(frozen=None), r"frozen is null, and what was not frozen is not exact"),
         (lambda b: b.update(argv=["a\x1b[2J"] * 3 + ["\0"]), r"argv\[3\]: "),
         (
             lambda b: b.update(files={"mode": "root", "kept": True, "entries": [{"path": "..", "kind": "directory"}]}),
@@ -596,13 +641,60 @@ def test_a_damaged_part_is_named(
             r"files/0{64}: |files: No such file",
         ),
     ],
-    ids=["version", "path", "size", "digest", "limit", "argv", "nul", "files-path", "files-missing"],
+    ids=["version", "path", "size", "digest", "limit", "argv", "frozen", "nul", "files-path", "files-missing"],
 )  # fmt: skip
 def test_a_malicious_bundle_is_refused_in_a_line(
     insitu: Insitu, recorded: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     rewritten(recorded, change)
     assert re.search(told, refused(insitu("replay", recorded)))
+
+
+def test_files_that_do_not_fit_are_named_and_not_where_they_were_made(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "tree" / name).write_bytes(b"0123456789")
+    told = r"--tmp-files\).*--tmp-size\); there were 1 names and \d\d bytes by then"
+    done = insitu("run", "--tmp-files", "1", "--root", "tree", "cat")
+    assert done.returncode == OURS
+    assert re.search(r"tree/b: .*1 names \(" + told, done.stderr.decode())
+    assert insitu("run", "--record", "bundle", "--root", "tree", "cat").returncode == 0
+    rewritten(tmp_path / "bundle", lambda b: b["limits"].update(tmp_files=1))
+    line = refused(insitu("replay", "bundle"))
+    assert re.fullmatch(r"insitu: its files: b: .*" + told, line)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-i", "-"], "stdin: - is our own stdin, and a regular file is needed"),
+        (["-i", "given", "-o", "given"], "given: -o and -i cannot be the same file"),
+        (["-i", "given", "--json", "again"], "again: --json and -i cannot be the same file"),
+        (["-o", "x", "--json", "./x"], "./x: --json and -o cannot be the same file"),
+        (["-o", "x/"], "x/: is a directory's name"),
+        (["-o", "b/bundle.json"], "b/bundle.json: -o would write into the bundle"),
+        (["--json", "b/inputs/stdin"], "b/inputs/stdin: --json would write into the bundle"),
+        (["-o", "pipe", "--wall", "200ms"], "pipe: nobody reads it"),
+    ],
+)
+def test_a_replay_writes_over_nothing_that_it_reads(
+    insitu: Insitu, tmp_path: Path, recorded: Path, words: list[str], told: str
+) -> None:
+    (tmp_path / "given").write_bytes(b"precious")
+    os.link(tmp_path / "given", tmp_path / "again")
+    os.mkfifo(tmp_path / "pipe")
+    assert told in refused(insitu("replay", *words, recorded))
+    assert (tmp_path / "given").read_bytes() == b"precious"
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_output_that_broke_is_read_again(insitu: Insitu, recorded: Path) -> None:
+    """A field that is only there where it says something."""
+    broken = "stdout could not be written: No space left on device"
+    rewritten(recorded, lambda b: (b["outcome"].update(broken=broken), b.update(exact=False, inexact=broken)))
+    assert insitu("replay", recorded).returncode in (0, 1)
+    rewritten(recorded, lambda b: b["outcome"].update(broken=7))
+    assert "outcome: broken: 7 is not" in refused(insitu("replay", recorded))
 
 
 def test_words_of_a_bundle_give_the_terminal_no_orders(insitu: Insitu, recorded: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_trap_is_named_with_its_backtrace(insitu: Insitu, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("body", "options", "message"),
     [
-        ("(loop $l (br $l))", ["--wall", "200ms"], r"limit wall: 200 ms allowed, \d+ ms reached"),
+        ("(loop $l (br $l))", ["--wall", "200ms"], r"limit wall: 200 ms allowed, [\d.]+ m?s reached"),
         ("(loop $l (br $l))", ["--fuel", "1000"], r"limit fuel: 1000 allowed, 1000 reached"),
         (
             "(i32.store (i32.const 4) (i32.const 4096)) (loop $l (drop (call $write (i32.const 1) (i32.const 0)"
@@ -84,7 +84,7 @@ def test_a_limit_is_named_with_its_figures(
 def test_the_memory_limit(insitu: Insitu, tmp_path: Path) -> None:
     done = insitu("run", "--memory", "1MiB", guest(tmp_path, "", memory="17"))
     assert done.returncode == OURS
-    assert "limit memory: 1 MiB allowed, 1.062 MiB reached" in one_line(done.stderr)
+    assert "limit memory: 1 MiB allowed, 1114112 B reached" in one_line(done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +114,11 @@ def test_the_memory_limit(insitu: Insitu, tmp_path: Path) -> None:
         (["run", "-o", "no/such/place", "cat"], "no/such/place: No such file"),
         (["run", "-o", "/", "cat"], "/: is a directory"),
         (["run", "--json", "no/such/place", "cat"], "no/such/place: No such file"),
+        (["run", "-o", "x/", "cat"], "x/: is a directory's name, not a file's"),
+        (["run", "-o", "x/.", "cat"], "x/.: is a directory's name"),
+        (["run", "--json", "x/", "cat"], "x/: is a directory's name"),
+        (["run", "--record-inputs", "1", "cat"], "--record-inputs: nothing is recorded without --record"),
+        (["run", "--record-files", "256MiB", "cat"], "--record-files: nothing is recorded without --record"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -124,6 +129,42 @@ def test_a_mistake_is_125_and_said_in_a_line(insitu: Insitu, words: list[str], m
     assert message in text
     assert "Traceback" not in text
     assert done.stdout == b""
+
+
+def test_a_file_that_is_no_path_is_told_from_no_file(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "t.c").write_text("int main() {}")
+    done = insitu("run", "t.c")
+    assert done.returncode == OURS
+    assert re.search(r"no program 't\.c'.*A file t\.c is here: .*\.wasm or \.wat.*\./t\.c", one_line(done.stderr))
+    assert "neither wasm" in one_line(insitu("run", "./t.c").stderr)
+
+
+@pytest.mark.parametrize(
+    ("words", "other"),
+    [
+        (["-o", "x"], "-o"),
+        (["--out", "a=./x"], "--out a"),
+        (["--out", "a=link"], "--out a"),
+        (["-o", "directory/../x"], "-o"),
+        (["-i", "given", "--json", "given"], "-i"),
+        (["--in", "a=given", "--json", "again"], "--in a"),
+    ],
+)
+def test_the_outcome_goes_to_a_file_of_its_own(insitu: Insitu, tmp_path: Path, words: list[str], other: str) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "link").symlink_to("x")  # which is not there yet
+    (tmp_path / "given").write_bytes(b"precious")
+    os.link(tmp_path / "given", tmp_path / "again")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    done = insitu("run", "--json", "x", *words, "cat")
+    assert (done.returncode, done.stdout) == (OURS, b"")
+    assert one_line(done.stderr).endswith(f": --json and {other} cannot be the same file\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+    assert (tmp_path / "given").read_bytes() == b"precious"
+
+
+def test_a_device_is_never_the_same_file(insitu: Insitu) -> None:
+    assert insitu("run", "--json", "/dev/null", "-o", "/dev/null", "-i", "/dev/null", "cat").returncode == 0
 
 
 def test_words_after_the_program_are_the_guests(insitu: Insitu, programs: Path) -> None:
@@ -207,6 +248,28 @@ def test_a_named_pipe_is_waited_for(insitu: Insitu, tmp_path: Path, environment:
     done = insitu("run", "--wall", "200ms", "-i", "pipe", "cat")
     assert done.returncode == OURS
     assert "limit wall" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("option", [["-o"], ["--out", "x=pipe"]], ids=["stdout", "named"])
+def test_a_named_pipe_that_nobody_reads_is_told_when_the_wall_time_is_over(
+    insitu: Insitu, tmp_path: Path, option: list[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = insitu("run", "--wall", "200ms", *option, *([] if len(option) == 2 else ["pipe"]), "cat")
+    assert done.returncode == OURS
+    assert one_line(done.stderr).startswith("insitu: pipe: nobody reads it")
+
+
+def test_a_named_pipe_is_waited_for_until_it_has_a_reader(tmp_path: Path, environment: Mapping[str, str]) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    command = [*COMMAND, "run", "-o", "pipe", "cat"]
+    with subprocess.Popen(command, env=dict(environment), cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        time.sleep(0.3)  # it looks more than once by then, or not: either way it must come to the same
+        assert process.stdin is not None
+        process.stdin.write(b"late")
+        process.stdin.close()
+        assert (tmp_path / "pipe").read_bytes() == b"late"
+        assert process.wait(30) == 0
 
 
 def test_a_terminal(environment: Mapping[str, str], tmp_path: Path) -> None:
@@ -301,6 +364,69 @@ def test_ctrl_c_ends_it_at_once_and_leaves_nothing(
     process.stderr.close()
     process.stdin.close()
     assert [path.name for path in tmp_path.iterdir()] == ["guest.wat"]
+
+
+# Python itself, as `python -m insitu` starts us, and Ctrl-C as soon as a module of this name is asked for.
+INTERRUPTED = """
+import os, runpy, signal, sys
+asked = sys.argv.pop(1)
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == asked:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.modules.pop(asked, None)
+sys.meta_path.insert(0, Finder())
+runpy.run_module("insitu", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("early", ["fcntl", "click", "inspect", "click.parser"])
+def test_ctrl_c_before_we_can_speak_ends_us_as_any_command(environment: Mapping[str, str], early: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, early, "run", "cat"]
+    done = subprocess.run(command, env=dict(environment), input=b"", capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("late", ["insitu.cli.run", "insitu.sandbox.launch", "insitu.sandbox.raw"])
+def test_ctrl_c_while_a_subcommand_is_imported_is_told(environment: Mapping[str, str], late: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED, late, "run", "cat"]
+    done = subprocess.run(command, env=dict(environment), input=b"", capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.split()) == (130, b"", [b"interrupted"])
+
+
+@pytest.mark.parametrize("moment", [0, 0.02, 0.05, 0.08, 0.12, 0.2])
+def test_ctrl_c_at_any_early_moment_leaves_no_traceback(environment: Mapping[str, str], moment: float) -> None:
+    """From our first line on: its import is told by a pipe, and what comes before is Python's own."""
+    read, write = os.pipe()
+    code = (
+        "import importlib.util, os, runpy, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        f"        if name == 'fcntl': os.close({write})\n"
+        "sys.modules.pop('fcntl', None)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module('insitu', run_name='__main__', alter_sys=True)\n"
+    )
+    command = [sys.executable, "-c", code, "run", "--wall", "20s", "cat"]
+    with subprocess.Popen(
+        command, env=dict(environment), stdin=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[write]
+    ) as process:
+        os.close(write)
+        assert os.read(read, 1) == b""
+        os.close(read)
+        time.sleep(moment)  # whatever it does by then
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    # Where it came within an `exec` of a library's, Python ends by the signal too, after all is said.
+    told = [b"interrupted"]
+    assert (process.returncode, said.split()) in [(-signal.SIGINT, []), (130, told), (-signal.SIGINT, told)]
+
+
+def test_who_only_imports_us_keeps_its_own_ctrl_c(environment: Mapping[str, str]) -> None:
+    code = "import signal, insitu.cli; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", code], env=dict(environment), check=True, timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

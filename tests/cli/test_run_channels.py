@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -102,11 +103,11 @@ def test_outputs_of_a_guest_that_fails_are_not_kept(insitu: Insitu, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--quota", "in/data.bytes=100KiB"], "limit in/data bytes: 102400 B allowed, 102401 B reached"),
+        (["--quota", "in/data.bytes=100KiB"], "limit in/data bytes: 100 KiB allowed, 102401 B reached"),
         (["--quota", "in/data.calls=2"], "limit in/data calls: 2 allowed, 3 reached"),
-        (["--quota", "out/result.bytes=1000"], "limit out/result bytes: 1000 B allowed, 48.83 KiB reached"),
+        (["--quota", "out/result.bytes=1000"], "limit out/result bytes: 1000 B allowed, 50000 B reached"),
         (["--quota", "out/result.calls=0"], "limit out/result calls: 0 allowed, 1 reached"),
-        (["--max-output", "100000"], "limit output: 97.66 KiB allowed, 146.5 KiB reached"),
+        (["--max-output", "100000"], "limit output: 100000 B allowed, 150000 B reached"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -298,3 +299,29 @@ def test_a_socket_is_as_good_as_a_file(insitu: Insitu, tmp_path: Path) -> None:
         report = json.loads((tmp_path / "out.json").read_text())
         found.append((report["usage"]["fuel"], report["channels"]))
     assert all(one == found[0] for one in found)
+
+
+def test_an_output_that_the_host_cannot_write_is_no_success(insitu: Insitu, tmp_path: Path) -> None:
+    """Whether the guest looks or not. What was there before stays."""
+    careless = module(
+        "(i32.store (i32.const 4) (i32.const 9000))"
+        "(drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"
+    )
+    (tmp_path / "careless.wat").write_text(careless)
+    done = insitu("run", "-o", "/dev/full", "careless.wat")
+    assert done.returncode == 125
+    assert said(done.stderr) == "insitu: /dev/full: stdout could not be written: No space left on device\n"
+    (tmp_path / "result").write_text("old")
+    done = insitu(
+        "run",
+        "-o",
+        "result",
+        "careless.wat",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.returncode == 125
+    assert "result: stdout could not be written: File too large" in said(done.stderr)
+    assert (tmp_path / "result").read_text() == "old"
+    done = insitu("run", "--in", "data=careless.wat", "--out", "result=/dev/full", copier(tmp_path))
+    assert done.returncode == 7
+    assert "/dev/full: out/result could not be written: No space left on device" in done.stderr.decode()

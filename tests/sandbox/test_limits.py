@@ -280,14 +280,12 @@ def test_the_first_refusal_is_the_one_that_is_told_and_a_trap_has_it_too(sandbox
     outcome = sandbox.run(module(body, more=more), limits=Limits(tmp_files=0)).outcome
     assert outcome.end == "trap"
     assert outcome.limit == LimitHit("path", 4096, 5000)
-    assert outcome.sentence().endswith("(after limit path: 4 KiB allowed, 4.883 KiB reached)")
+    assert outcome.sentence().endswith("(after limit path: 4 KiB allowed, 5000 B reached)")
     assert Outcome.from_wire(outcome.to_wire()) == outcome
 
 
 def test_figures_too_near_each_other_to_round_are_exact() -> None:
-    assert LimitHit("output", 1 << 20, (1 << 20) + 1).sentence() == (
-        "limit output: 1048576 B allowed, 1048577 B reached"
-    )
+    assert LimitHit("output", 1 << 20, (1 << 20) + 1).sentence() == ("limit output: 1 MiB allowed, 1048577 B reached")
     assert LimitHit("stdin calls", 3, 4).sentence() == "limit stdin calls: 3 allowed, 4 reached"
     assert LimitHit("in/logo bytes", 1024, 2048).sentence() == "limit in/logo bytes: 1 KiB allowed, 2 KiB reached"
 
