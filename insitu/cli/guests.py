@@ -3,14 +3,9 @@
 import os
 import signal
 import threading
-<<<<<<< HEAD
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
-=======
-from collections.abc import Callable
 from typing import Any, Final, NoReturn, TypeVar
->>>>>>> main
 
 import click
 
@@ -21,7 +16,7 @@ from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.manifest import Manifest
 from insitu.runtime.cache import CacheError, CompiledCache, user_cache
 from insitu.runtime.errors import UnknownProgram
-from insitu.runtime.programs import ProgramStore
+from insitu.runtime.programs import ProgramInfo, ProgramStore
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
@@ -32,12 +27,8 @@ from insitu.sandbox.program import Program, compile_program, to_wasm
 T = TypeVar("T")
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
-<<<<<<< HEAD
 _SUFFIXES: Final = (".wasm", ".wat", ".zip")
-=======
-_SUFFIXES: Final = (".wasm", ".wat")
 _LOOK: Final = 0.5  # seconds
->>>>>>> main
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
 
@@ -81,7 +72,6 @@ def is_path(program: str) -> bool:
     return "/" in program or program.endswith(_SUFFIXES)
 
 
-<<<<<<< HEAD
 @dataclass(frozen=True, slots=True)
 class Found:
     """A program to run. `path` is where it was read from; `files` are those that it brings."""
@@ -97,14 +87,8 @@ class Found:
 def find_program(name: str) -> Found:
     """A shipped program by name, or a file: a module, its text, or a bundle. Raises `ProgramError`, `UnknownProgram`,
     `ProgramRejected`."""
-    info = None if is_path(name) else ProgramStore().find(name)
+    info = None if is_path(name) else _shipped(name)
     path = name if info is None else info.path
-=======
-def read_program(name: str) -> tuple[bytes, str]:
-    """The wasm of a shipped program, or of a file, and the path it was read from. Raises `ProgramError`,
-    `UnknownProgram`, `ProgramRejected`."""
-    path = name if is_path(name) else _shipped(name)
->>>>>>> main
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_PROGRAM + 1)  # a device has no end
@@ -120,14 +104,14 @@ def read_program(name: str) -> tuple[bytes, str]:
     return Found(to_wasm(data, path), path, info.name, stated)
 
 
-def _shipped(name: str) -> str:
+def _shipped(name: str) -> ProgramInfo:
     try:
-        return ProgramStore().find(name).path
+        return ProgramStore().find(name)
     except UnknownProgram as why:
         if not os.path.isfile(name):
             raise
         raise ProgramError(
-            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm or .wat, "
+            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat or .zip, "
             f"or has a / in it, as ./{name}"
         ) from None
 

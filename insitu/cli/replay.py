@@ -14,12 +14,8 @@ from typing import Final
 import click
 
 from insitu.cli import printable, say
-<<<<<<< HEAD
-from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
-=======
 from insitu.cli.channels import check_apart, opened_to_write
-from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, read_program
->>>>>>> main
+from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.record import engine_now
 from insitu.cli.types import Duration
 from insitu.runtime.errors import NodeError

@@ -1,11 +1,8 @@
 """`insitu run`: one program in one sandbox on a local file, without any server."""
 
 import json
-<<<<<<< HEAD
-from collections.abc import Mapping
-=======
 import time
->>>>>>> main
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -130,14 +127,8 @@ def run(
         found = find_program(program)
         limits = limits_from(limit_keywords, found.stated.limits)
         runner = Runner(canonical_nans=frozen is not None)
-<<<<<<< HEAD
-        ready = compiled(runner, found.wasm, found.path)
+        ready = aside(lambda: compiled(runner, found.wasm, found.path))
         argv = [found.name, *(args or found.stated.arguments)]
-=======
-        wasm, path = read_program(program)
-        ready = aside(lambda: compiled(runner, wasm, path))
-        argv = [Path(program).stem if is_path(program) else program, *args]
->>>>>>> main
         _check_words(argv, env)
         _check_channels(found.stated, inputs, outputs)
         named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
