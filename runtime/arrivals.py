@@ -37,6 +37,11 @@ class Arrivals:
                 return path
         return None
 
+    def used(self, path: str) -> None:
+        """By somebody who knew where it was, if it is one of these."""
+        if path in self._used:
+            self._used[path] = time.time()
+
     def forget(self, path: str) -> None:
         """It is not what its name says."""
         Path(path).unlink(missing_ok=True)

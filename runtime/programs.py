@@ -128,6 +128,8 @@ class ProgramStore:
         if path is not None and (stamp := _stamp(path)) is not None:
             try:
                 if (info := self._read(path, stamp)).digest == digest:
+                    if self._arrivals is not None:
+                        self._arrivals.used(path)
                     return info
             except ProgramRejected:
                 pass

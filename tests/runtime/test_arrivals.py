@@ -12,6 +12,7 @@ from insitu.runtime import wire
 from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.client import Launch, LaunchRequest
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, UnknownProgram
+from insitu.runtime.programs import ProgramStore
 from insitu.runtime.record import Record
 from insitu.runtime.wants import MAX_WANTS
 from insitu.sandbox.digest import program_digest
@@ -245,6 +246,22 @@ def test_the_longest_unused_make_room(tmp_path: Path) -> None:
     arrive(arrivals, b"n" * 300)
     assert [arrivals.find(digest) is not None for digest in digests] == [True, False, True]
     assert os.stat(tmp_path / "deep" / "programs").st_mode & 0o077 == 0
+
+
+def test_what_is_launched_again_and_again_stays(tmp_path: Path) -> None:
+    arrivals = Arrivals(tmp_path, most=1000)
+    store = ProgramStore([], arrivals)
+    digests = [arrive(arrivals, b"%d" % at * 300) for at in range(3)]
+    for digest in digests:
+        os.utime(store.find(digest).path, (0, 0))
+    for path in arrivals._used:
+        arrivals._used[path] = 0.0
+    store.find(digests[0])
+    store.find(digests[0])  # the second time it knows where that is
+    arrivals._used[store.find(digests[1]).path] = 1.0
+    arrive(arrivals, b"n" * 300)
+    assert arrivals.find(digests[0]) is not None
+    assert arrivals.find(digests[2]) is None
 
 
 def test_a_file_that_became_another_is_forgotten(fresh: NodeProcess, tmp_path: Path, copy: bytes) -> None:
