@@ -471,7 +471,7 @@ class LimitedFiles(Disk):
     def fill(self) -> None:
         most = max(file.stat().st_size for file in self.place.iterdir())
         # With a little more for the log: whether it is a few pages longer or shorter is not what this is about.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most + 100 * schema.PAGE, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most + 400 * schema.PAGE, resource.RLIM_INFINITY))
 
     def make_room(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -190,7 +190,7 @@ if os.geteuid() == 0:  # nobody else may mount; `test_journal` has it without
         start_node: StartNode, short_path: Path
     ) -> None:
         disk = short_path / "disk"
-        with small_disk(disk, "8m"):
+        with small_disk(disk, "16m"):
             node = start_node("--journal", str(disk / "j"))
             filler = disk / "filler"
             with filler.open("wb", buffering=0) as file:
