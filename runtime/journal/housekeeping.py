@@ -123,6 +123,8 @@ class Housekeeper:
         self._closing = False
         self._purged = -PURGE_EVERY
         """When the old were last looked for, monotonic; never, to begin with."""
+        self._used = 0
+        """Pages in the log, as of the last round."""
         self._deleted = 0
         """Pages of the log that deleting took since it was last seen to, about."""
         self._failing = False
@@ -148,8 +150,7 @@ class Housekeeper:
 
     def reserve(self) -> None:
         """Room in the log for what comes before the next round, and for the ends of what runs. Raises OSError."""
-        used = self._checkpoint()[0]
-        os.posix_fallocate(self._log_fd, 0, (used + self._frames + self._reserve) * _FRAME)
+        os.posix_fallocate(self._log_fd, 0, (self._used + self._frames + self._reserve) * _FRAME)
 
     def _serve(self) -> None:
         while not self._closing:
@@ -179,7 +180,7 @@ class Housekeeper:
         return frames, done
 
     def _tidy(self) -> None:
-        self._checkpoint()  # most of it, while the loop goes on writing
+        os.fdatasync(self._log_fd)  # most of the waiting, while the loop goes on writing
         self._with_pen(self._restart)
         self.reserve()
 
@@ -194,7 +195,10 @@ class Housekeeper:
             self._owner.take_back()
 
     def _restart(self) -> None:
+        # Only ever with the pen: once the whole log is in the database, the next to write begins it anew, and the loop
+        # would do so without waiting for the disk.
         frames, done = self._checkpoint()
+        self._used = frames
         if frames == done:  # else somebody reads what is in it: another time
             # A commit that finds the whole log in the database begins it anew, and here waits for the disk to have it.
             self._connection.execute("UPDATE journal SET restarts = restarts + 1")

@@ -37,7 +37,7 @@ class Sums:
 
     launches: int = 0
     ok: int = 0
-    """Of them: ended with exit code 0."""
+    """Of them: ended with exit code 0, and all their output could be written."""
     failed: int = 0
     """Of them: all others, lost and cancelled ones among them."""
     lost: int = 0
@@ -81,8 +81,8 @@ def names(paths: Iterable[str | Path]) -> dict[str, str]:
 
 def _of_one(path: str, key: str, since_us: int) -> Iterator[tuple[str, Sums]]:
     query = (
-        f"SELECT {key}, count(*), ifnull(sum(end = 'exit' AND exit_code = 0), 0), ifnull(sum(end = 'lost'), 0), "
-        f"{_HALVES} FROM launches WHERE ended_us >= ? GROUP BY 1"
+        f"SELECT {key}, count(*), ifnull(sum(end = 'exit' AND exit_code = 0 AND broken = ''), 0), "
+        f"ifnull(sum(end = 'lost'), 0), {_HALVES} FROM launches WHERE ended_us >= ? GROUP BY 1"
     )
     for name, launches, ok, lost, *halves in _asked(path, query, (since_us,)):
         whole = [int(high << 32) + int(low) for high, low in zip(halves[::2], halves[1::2], strict=True)]

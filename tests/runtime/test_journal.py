@@ -119,6 +119,7 @@ def test_a_record_is_there_for_others_when_it_is_answered(tmp_path: Path) -> Non
         "exit_code": None,
         "limit_name": "fuel",
         "note": "so it is",
+        "broken": "",
         "fuel": 1000,
         "cpu_us": 200,
         "wall_us": 300,
@@ -470,7 +471,7 @@ class LimitedFiles(Disk):
     def fill(self) -> None:
         most = max(file.stat().st_size for file in self.place.iterdir())
         # With a little more for the log: whether it is a few pages longer or shorter is not what this is about.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most + 100 * schema.PAGE, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most + 400 * schema.PAGE, resource.RLIM_INFINITY))
 
     def make_room(self) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -645,7 +646,9 @@ def any_outcome(chance: random.Random) -> Outcome:
     end = chance.choice(["exit", "exit", "exit", "trap", "limit", "cancelled", "lost"])
     usage = Usage(*(chance.randrange(1 << bits) for bits in (62, 40, 40, 32, 50, 50, 20)))
     limit = LimitHit("fuel", 1, 2) if end == "limit" else None
-    return Outcome(end, exit_code=chance.choice([0, 0, 1, 255]) if end == "exit" else None, limit=limit, usage=usage)  # type: ignore[arg-type]
+    code = chance.choice([0, 0, 1, 255]) if end == "exit" else None
+    broken = chance.choice(["", "", "stdout: no space"])
+    return Outcome(end, exit_code=code, limit=limit, usage=usage, broken=broken)  # type: ignore[arg-type]
 
 
 def test_the_sums_of_20_000_records_are_the_sums_of_the_records(tmp_path: Path) -> None:
