@@ -60,7 +60,8 @@ class LimitHit:
     def sentence(self) -> str:
         allowed, reached = self._show(self.allowed), self._show(self.reached)
         if allowed == reached and self.name in _SECONDS:
-            reached = f"{self.reached:.4f} s"  # too near each other for rounded figures
+            # Too near each other for rounded figures.
+            reached = f"{self.reached * 1000:.1f} ms" if self.reached < 1 else f"{self.reached:.4f} s"
         return f"limit {self.name}: {allowed} allowed, {reached} reached"
 
     def _show(self, figure: float) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -517,3 +518,11 @@ def test_it_imports_no_more_than_it_needs(tmp_path: Path, environment: Mapping[s
         [sys.executable, "-c", code], env=dict(environment), input=b"x", capture_output=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr.strip()) == (0, b"x", b"[]")
+
+
+def test_a_host_without_memory_is_no_trap_of_the_guests(insitu: Insitu) -> None:
+    few = 3 << 30  # of address space: an instance reserves more
+    done = insitu("run", "cat", input=b"x", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (few, few)))
+    assert done.returncode == 125
+    assert done.stderr.startswith(b"insitu: insitu itself failed: "), done.stderr
+    assert b"Cannot allocate memory" in done.stderr
