@@ -111,6 +111,9 @@ def replay(
     names = [("-i", input_ or ""), *((f"--in {name}", path) for name, path in inputs)]
     check_apart("-o", None if output == "-" else output, names)
     check_apart("--json", json_, [("-o", output or ""), *names])
+    for option, path in (("-o", output), ("--json", json_)):
+        if path is not None and Path(os.path.realpath(bundle)) in Path(os.path.realpath(path)).parents:
+            raise Ours(f"{path}: {option} would write into the bundle")
     try:
         with ExitStack() as stack:
             reader = stack.enter_context(BundleReader(bundle))
@@ -138,7 +141,7 @@ def _run(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, 
     inputs = {name: _input(stack, reader, name, part, given) for name, part in bundle.inputs.items()}
     tree = _files(stack, reader, bundle, given, frozen)
     runner = Runner(canonical_nans=True)
-    program = compiled(runner, wasm, bundle.program.name)
+    program = aside(lambda: compiled(runner, wasm, bundle.program.name))
     argv = list(bundle.argv)
     if given.args:
         argv[1:] = given.args

@@ -672,6 +672,8 @@ def test_files_that_do_not_fit_are_named_and_not_where_they_were_made(insitu: In
         (["-i", "given", "--json", "again"], "again: --json and -i cannot be the same file"),
         (["-o", "x", "--json", "./x"], "./x: --json and -o cannot be the same file"),
         (["-o", "x/"], "x/: is a directory's name"),
+        (["-o", "b/bundle.json"], "b/bundle.json: -o would write into the bundle"),
+        (["--json", "b/inputs/stdin"], "b/inputs/stdin: --json would write into the bundle"),
         (["-o", "pipe", "--wall", "200ms"], "pipe: nobody reads it"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_trap_is_named_with_its_backtrace(insitu: Insitu, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("body", "options", "message"),
     [
-        ("(loop $l (br $l))", ["--wall", "200ms"], r"limit wall: 200 ms allowed, \d+ ms reached"),
+        ("(loop $l (br $l))", ["--wall", "200ms"], r"limit wall: 200 ms allowed, [\d.]+ m?s reached"),
         ("(loop $l (br $l))", ["--fuel", "1000"], r"limit fuel: 1000 allowed, 1000 reached"),
         (
             "(i32.store (i32.const 4) (i32.const 4096)) (loop $l (drop (call $write (i32.const 1) (i32.const 0)"
@@ -419,7 +419,9 @@ def test_ctrl_c_at_any_early_moment_leaves_no_traceback(environment: Mapping[str
         process.wait(30)
         assert process.stderr is not None
         said = process.stderr.read()
-    assert (process.returncode, said.split()) in [(-signal.SIGINT, []), (130, [b"interrupted"])]
+    # Where it came within an `exec` of a library's, Python ends by the signal too, after all is said.
+    told = [b"interrupted"]
+    assert (process.returncode, said.split()) in [(-signal.SIGINT, []), (130, told), (-signal.SIGINT, told)]
 
 
 def test_who_only_imports_us_keeps_its_own_ctrl_c(environment: Mapping[str, str]) -> None:
