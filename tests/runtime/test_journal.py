@@ -111,7 +111,7 @@ def test_a_record_is_there_for_others_when_it_is_answered(tmp_path: Path) -> Non
         "digest": DIGEST,
         "object": "/a/c/o",
         "node": "n1",
-        "isolation": "shared",
+        "isolation": "process",
         "started_us": 1_000_500_000,
         "ended_us": row["ended_us"],
         "launch_us": 300,

@@ -45,7 +45,7 @@ def test_every_kind_of_end_has_its_record_before_the_client_has_it(start_node: S
         assert (last["end"], last["exit_code"]) == (record.outcome.end, record.outcome.exit_code)
         assert last["limit_name"] == (record.outcome.limit.name if record.outcome.limit else None)
         assert {name: last[name] for name in used.__slots__} == {name: getattr(used, name) for name in used.__slots__}
-        assert last["isolation"] == "shared"
+        assert last["isolation"] == "process"
         assert last["started_us"] <= last["ended_us"]
 
     ran("copy", stdin=b"x" * 5000, object_="/AUTH_test/photos/cat.jpg")
