@@ -16,6 +16,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from insitu.runtime.private import is_ours_alone
+
 
 class CacheError(Exception):
     """The directory cannot be used; the message says why and what to do."""
@@ -45,11 +47,10 @@ class CompiledCache:
         self._canonical_nans = canonical_nans
         self.directory = Path(directory)
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            info = self.directory.stat()
+            ours = is_ours_alone(self.directory, stat.S_IWGRP | stat.S_IWOTH)
         except OSError as why:
             raise CacheError(f"cache {self.directory}: {why.strerror}") from None
-        if info.st_uid != os.geteuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not ours:
             raise CacheError(
                 f"cache {self.directory}: holds machine code that will be run, so it must belong to the user who runs "
                 f"it and be writable by nobody else; try: chmod 700 {self.directory}"

@@ -15,8 +15,7 @@ from insitu.sandbox import errno
 from insitu.sandbox.channels import Sink, Source
 from insitu.sandbox.errno import GuestError
 
-CHARACTER_DEVICE, DIRECTORY, REGULAR_FILE, SYMBOLIC_LINK = 2, 3, 4, 7  # preview1's `$filetype`; 0 is unknown
-UNKNOWN = 0
+UNKNOWN, DIRECTORY, REGULAR_FILE, SYMBOLIC_LINK = 0, 3, 4, 7  # of preview1's `$filetype`
 NAME_MAX: Final = 255  # bytes of one component
 SIZE_MAX: Final = 1 << 40  # of a file, whatever the quota
 _PER_FILE: Final = 64  # bytes that a volume counts for each entry, beside its contents
@@ -38,9 +37,9 @@ class Volume:
         max_bytes: int = 0,
         max_count: int = 0,
         stamp: Callable[[], int] = lambda: 0,
-        refused: Callable[[str, int, int], object] = lambda *_: None,
     ) -> None:
-        self.device, self.read_only, self.stamp, self.refused = device, read_only, stamp, refused
+        self.device, self.read_only, self.stamp = device, read_only, stamp
+        self.refused: Callable[[str, int, int], object] = lambda *_: None
         self.max_bytes, self.max_count = max_bytes, max_count
         self.bytes = self.count = self._inodes = 0
 
@@ -195,10 +194,10 @@ class MemoryFile(Node):
             if wanted <= 0:
                 raise GuestError(errno.NOSPC)
             more = offset + wanted - len(self.data)
-        if more > 0:
-            self._extend(more, offset)
+        volume.take(max(0, more))
+        self.data += bytes(max(0, offset - len(self.data)))  # a hole
         left = wanted
-        # The common case, growing at the end, is one copy: `_extend` leaves the new part to `+=` below.
+        # The common case, growing at the end, is one copy.
         for view in views:
             part = view[:left]
             if offset == len(self.data):
@@ -211,12 +210,6 @@ class MemoryFile(Node):
                 break
         self.touched()
         return wanted
-
-    def _extend(self, more: int, offset: int) -> None:
-        self.volume.take(more)
-        hole = offset - len(self.data)
-        if hole > 0:
-            self.data += bytes(hole)
 
     def fill(self, fd: int) -> None:
         """With all that a host's descriptor gives. Raises OSError, ENOSPC."""
