@@ -23,6 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from insitu.runtime.private import is_ours_alone
+
 CACHE_BYTES: Final = 4 << 30
 """How much of a disk the cache may take, unless somebody says otherwise."""
 _DEGRADES: Final = (errno.ENOENT, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT)
@@ -59,14 +61,13 @@ class CompiledCache:
         self.unusable: str | None = None
         """Why nothing can be kept here, if that is known from the start."""
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            info = self.directory.stat()
+            ours = is_ours_alone(self.directory, stat.S_IWGRP | stat.S_IWOTH)
         except OSError as why:
             if why.errno not in _DEGRADES:
                 raise CacheError(f"cache {self.directory}: {why.strerror}") from None
             self.unusable = f"{self.directory}: {why.strerror}"
             return
-        if info.st_uid != os.geteuid() or info.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        if not ours:
             raise CacheError(
                 f"cache {self.directory}: holds machine code that will be run, so it must belong to the user who runs "
                 f"it and be writable by nobody else; try: chmod 700 {self.directory}"

@@ -25,6 +25,7 @@ from typing import Final
 
 import insitu
 from insitu.runtime.place import NodeFailed
+from insitu.runtime.private import is_ours_alone
 from insitu.runtime.programs import ProgramInfo
 from insitu.sandbox.bundle.directory import PROGRAM, PROGRAM_MOST, BundleWriter, input_name
 from insitu.sandbox.bundle.format import Bundle, Engine, InputPart, ProgramPart
@@ -83,11 +84,10 @@ class Keeper:
         """Makes the directory. Raises `NodeFailed` when it is not this user's alone."""
         self.directory, self._most = Path(os.path.abspath(directory)), most
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            status = self.directory.stat()
+            ours = is_ours_alone(self.directory, stat.S_IRWXG | stat.S_IRWXO)
         except OSError as why:
             raise NodeFailed(f"--keep-failed {directory}: {why.strerror}") from None
-        if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if not ours:
             raise NodeFailed(
                 f"--keep-failed {directory}: holds what tenants gave to programs, so it must belong to the node's user "
                 f"and be open to nobody else; try: chmod 700 {directory}"

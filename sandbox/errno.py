@@ -5,14 +5,12 @@ from typing import Final
 
 SUCCESS: Final = 0
 ACCES: Final = 2
-AGAIN: Final = 6
 BADF: Final = 8
 BUSY: Final = 10
 EXIST: Final = 20
 FAULT: Final = 21
 FBIG: Final = 22
 ILSEQ: Final = 25
-INTR: Final = 27
 INVAL: Final = 28
 IO: Final = 29
 ISDIR: Final = 31
@@ -22,7 +20,6 @@ MLINK: Final = 34
 NAMETOOLONG: Final = 37
 NOENT: Final = 44
 NOSPC: Final = 51
-NOSYS: Final = 52
 NOTDIR: Final = 54
 NOTEMPTY: Final = 55
 NOTSOCK: Final = 57

@@ -220,7 +220,7 @@ class Runner:
                 limit = LimitHit(minimum[1], figures[0], int(minimum[2]) * figures[1])
         if limit is not None:
             return Outcome("limit", limit=limit, usage=usage, stderr=stderr)
-        if failure is not None and failure.code is None and guest.exit_code is None and limit is None:
+        if failure is not None and failure.code is None and guest.exit_code is None:
             why = failure.text.partition("\n")[0]  # the engine's own words: names that a guest chose come later
             if why.endswith("(os error 12)"):
                 raise EngineError(why)  # the host has no memory left for it

@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from insitu.cli import printable, say
-from insitu.cli.channels import check_apart, opened_to_write
+from insitu.cli.channels import NamedFile, check_apart, opened_to_write
 from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.record import engine_now
 from insitu.cli.types import Duration
@@ -57,21 +57,9 @@ class _Given:
     """Inputs at whose recorded end it was stopped."""
 
 
-class _Name(click.ParamType[tuple[str, str]]):
-    name = "NAME=FILE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, path = str(value).partition("=")
-        if not equals or not name or not path:
-            self.fail(f"{value!r} is not NAME=FILE", param, ctx)
-        return name, path
-
-
 @click.command(cls=Command)
 @click.option("-i", "--input", "input_", metavar="FILE", help="Its stdin, where the bundle has not got it.")
-@click.option("--in", "inputs", type=_Name(), multiple=True, metavar="NAME=FILE", help="The same for a named input.")
+@click.option("--in", "inputs", type=NamedFile(), multiple=True, metavar="NAME=FILE", help="So a named input.")
 @click.option("--program", metavar="PROGRAM", help="The program, where the bundle has not got it.")
 @click.option("--files", type=_DIR, metavar="DIR", help="Its files, where the bundle has not got them.")
 @click.option("-o", "--output", metavar="FILE|-", help="Keep what it writes to stdout.  [default: nowhere]")

@@ -18,7 +18,8 @@ from insitu.sandbox.channels.sinks import Budget
 from insitu.sandbox.channels.sources import FileInput
 from insitu.sandbox.errno import GuestError, from_host
 from insitu.sandbox.errors import ChannelError
-from insitu.sandbox.files.nodes import REGULAR_FILE, SIZE_MAX, Node, Volume
+from insitu.sandbox.files.nodes import REGULAR_FILE, SIZE_MAX, Node
+from insitu.sandbox.files.volume import Volume
 from insitu.sandbox.outcome import ChannelStatistics
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -16,7 +16,8 @@ from insitu.sandbox.channels.sinks import Budget, FdSink
 from insitu.sandbox.channels.sources import FileInput, Input
 from insitu.sandbox.clocks import Clocks
 from insitu.sandbox.errors import ChannelError
-from insitu.sandbox.files.nodes import Node, ReadOnlyFile, StreamNode, Volume
+from insitu.sandbox.files.nodes import Node, ReadOnlyFile, StreamNode
+from insitu.sandbox.files.volume import Volume
 from insitu.sandbox.outcome import ChannelStatistics
 
 _INPUTS, _OUTPUTS = 4, 5  # device numbers: what is read is never the same file as what is written

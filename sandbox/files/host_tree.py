@@ -14,7 +14,8 @@ from insitu.sandbox import errno
 from insitu.sandbox.channels.base import head
 from insitu.sandbox.errno import GuestError, from_host
 from insitu.sandbox.errors import FilesError
-from insitu.sandbox.files.nodes import NAME_MAX, Directory, Link, MemoryFile, ReadOnlyFile, Volume
+from insitu.sandbox.files.nodes import NAME_MAX, Directory, Link, MemoryFile, ReadOnlyFile
+from insitu.sandbox.files.volume import Volume
 
 MAX_ENTRIES: Final = 200_000
 _DEPTH: Final = 200

@@ -1,73 +1,21 @@
-"""What a tree is made of: files, directories, symbolic links, and the volume that counts what they take.
-
-A tree is one namespace with one root. Parts of it belong to different volumes: a read-only one that comes with the
-program, a writable one in memory, the channels. As on any Unix, nothing is linked or renamed from one to another.
-"""
+"""What a tree is made of: files, directories, symbolic links."""
 
 import os
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Final, Protocol
 
 from insitu.sandbox import errno
 from insitu.sandbox.channels import Sink, Source
 from insitu.sandbox.errno import GuestError
+from insitu.sandbox.files.volume import Volume
 
-CHARACTER_DEVICE, DIRECTORY, REGULAR_FILE, SYMBOLIC_LINK = 2, 3, 4, 7  # preview1's `$filetype`; 0 is unknown
-UNKNOWN = 0
+UNKNOWN, DIRECTORY, REGULAR_FILE, SYMBOLIC_LINK = 0, 3, 4, 7  # of preview1's `$filetype`
 NAME_MAX: Final = 255  # bytes of one component
 SIZE_MAX: Final = 1 << 40  # of a file, whatever the quota
 _PER_FILE: Final = 64  # bytes that a volume counts for each entry, beside its contents
-
-
-class Volume:
-    """Nodes that live and are counted together.
-
-    `refused` is told of a request beyond the quota, as ("tmp" or "tmp_files", allowed, asked for).
-    """
-
-    __slots__ = ("_inodes", "bytes", "count", "device", "max_bytes", "max_count", "read_only", "refused", "stamp")
-
-    def __init__(
-        self,
-        device: int,
-        *,
-        read_only: bool = False,
-        max_bytes: int = 0,
-        max_count: int = 0,
-        stamp: Callable[[], int] = lambda: 0,
-        refused: Callable[[str, int, int], object] = lambda *_: None,
-    ) -> None:
-        self.device, self.read_only, self.stamp, self.refused = device, read_only, stamp, refused
-        self.max_bytes, self.max_count = max_bytes, max_count
-        self.bytes = self.count = self._inodes = 0
-
-    def inode(self) -> int:
-        self._inodes += 1
-        return self._inodes
-
-    def writable(self) -> None:
-        if self.read_only:
-            raise GuestError(errno.ROFS)
-
-    def take(self, count: int) -> None:
-        """So many bytes more (or fewer). Raises ENOSPC, and then nothing has changed."""
-        if count > 0 and self.bytes + count > self.max_bytes:
-            self.refused("tmp", self.max_bytes, self.bytes + count)
-            raise GuestError(errno.NOSPC)
-        self.bytes += count
-
-    def add_entry(self) -> None:
-        """A name more in some directory, which is what files are counted by."""
-        if self.count >= self.max_count:
-            self.refused("tmp_files", self.max_count, self.count + 1)
-            raise GuestError(errno.NOSPC)
-        self.count += 1
-
-    def drop_entry(self) -> None:
-        self.count -= 1
 
 
 class Node:
@@ -195,10 +143,10 @@ class MemoryFile(Node):
             if wanted <= 0:
                 raise GuestError(errno.NOSPC)
             more = offset + wanted - len(self.data)
-        if more > 0:
-            self._extend(more, offset)
+        volume.take(max(0, more))
+        self.data += bytes(max(0, offset - len(self.data)))  # a hole
         left = wanted
-        # The common case, growing at the end, is one copy: `_extend` leaves the new part to `+=` below.
+        # The common case, growing at the end, is one copy.
         for view in views:
             part = view[:left]
             if offset == len(self.data):
@@ -211,12 +159,6 @@ class MemoryFile(Node):
                 break
         self.touched()
         return wanted
-
-    def _extend(self, more: int, offset: int) -> None:
-        self.volume.take(more)
-        hole = offset - len(self.data)
-        if hole > 0:
-            self.data += bytes(hole)
 
     def fill(self, fd: int) -> None:
         """With all that a host's descriptor gives. Raises OSError, ENOSPC."""

@@ -14,7 +14,8 @@ from typing import Final
 
 from insitu.sandbox.files import held
 from insitu.sandbox.files.host_tree import copied, read_only
-from insitu.sandbox.files.nodes import Directory, Node, Volume
+from insitu.sandbox.files.nodes import Directory, Node
+from insitu.sandbox.files.volume import Volume
 
 _FILES, _MEMORY, _CHANNELS = 1, 2, 3  # device numbers
 

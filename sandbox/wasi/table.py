@@ -16,8 +16,6 @@ from insitu.sandbox.wasi import abi
 
 Views = Sequence[memoryview]
 _OFFSET_MAX: Final = (1 << 63) - 1
-PREOPEN: Final = 3
-"""The number of the first descriptor that a guest finds open beside the standard three: the root of its tree."""
 
 
 class Descriptor:

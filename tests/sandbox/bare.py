@@ -12,8 +12,9 @@ from insitu.sandbox import raw
 from insitu.sandbox.channels import EmptySource, Wait
 from insitu.sandbox.clocks import FrozenClocks, SeededChance
 from insitu.sandbox.errno import GuestError
-from insitu.sandbox.files.nodes import Directory, Node, Volume
+from insitu.sandbox.files.nodes import Directory, Node
 from insitu.sandbox.files.tree import NO_FILES, Files, memory_volume
+from insitu.sandbox.files.volume import Volume
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.wasi.guest import Guest
 from insitu.sandbox.wasi.host import CALLS

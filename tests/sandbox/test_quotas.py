@@ -14,7 +14,7 @@ from insitu.sandbox.channels.named import InputContents, OutputFile
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.errno import GuestStop
 from insitu.sandbox.errors import LimitsError
-from insitu.sandbox.files.nodes import Volume
+from insitu.sandbox.files.volume import Volume
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import ChannelStatistics, LimitHit, Outcome
 from tests.sandbox.conftest import Sandbox, pipe

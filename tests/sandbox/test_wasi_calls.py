@@ -453,5 +453,6 @@ def test_a_sleep_of_centuries_ends_with_the_launch(sandbox: Sandbox, nanoseconds
     )
     assert found.outcome.end == "limit"
     assert found.outcome.limit is not None
-    assert re.match(r"limit wall: 100 ms allowed, 1\d\d(\.\d)? ms reached", found.outcome.sentence()), found.outcome.sentence()
+    sentence = found.outcome.sentence()
+    assert re.match(r"limit wall: 100 ms allowed, 1\d\d(\.\d)? ms reached", sentence), sentence
     sandbox.still_serves()

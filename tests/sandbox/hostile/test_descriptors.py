@@ -3,7 +3,8 @@
 import pytest
 
 from insitu.sandbox.channels import StderrSink
-from insitu.sandbox.files.nodes import Node, StreamNode, Volume
+from insitu.sandbox.files.nodes import Node, StreamNode
+from insitu.sandbox.files.volume import Volume
 from tests.sandbox.bare import Bare
 from tests.sandbox.conftest import Sandbox
 from tests.sandbox.hostile.script import (
