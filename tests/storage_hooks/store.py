@@ -4,7 +4,7 @@ import http.client
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,9 @@ def children(pid: int) -> list[int]:
     """Process ids of all that descend from a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            found += [int(child), *children(int(child))]
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            for child in task.read_text().split():
+                found += [int(child), *children(int(child))]
     return found
 
 
@@ -193,11 +194,24 @@ class Footprint:
             if node.daemon_pid is None:
                 continue
             name = node.name.replace("object", "node")
-            facts = NodeClient(str(node.socket)).ping()
-            known = {facts["spawner"], *facts["workers"]}
-            astray[name] = facts["running"] + facts["queued"] + len(set(children(node.daemon_pid)) - known)
-            descriptors[name] -= 2 * len(facts["workers"])
+            descriptors[name], astray[name] = cls._of_node(NodeClient(str(node.socket)), node.daemon_pid)
         return cls(descriptors, astray)
+
+    @staticmethod
+    def _of_node(client: NodeClient, pid: int) -> tuple[int, int]:
+        """Both figures. Its workers come and go: they are counted while none does."""
+
+        def staff() -> dict[str, Any]:
+            return {key: value for key, value in client.ping().items() if key in ("spawner", "workers", "forking")}
+
+        while True:
+            facts = client.ping()
+            counted, processes = open_descriptors(pid), set(children(pid))
+            if not facts["forking"] and staff() == {key: facts[key] for key in ("spawner", "workers", "forking")}:
+                break
+            time.sleep(0.02)
+        strangers = processes - {facts["spawner"], *facts["workers"]}
+        return counted - 2 * len(facts["workers"]), facts["running"] + facts["queued"] + len(strangers)
 
     def exceeds(self, other: "Footprint") -> list[str]:
         """What this holds more of, for people."""
