@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from insitu.sandbox.clocks import FROZEN_START
-from insitu.sandbox.files.nodes import Directory, ReadOnlyFile, Volume
+from insitu.sandbox.files.nodes import Directory, ReadOnlyFile
+from insitu.sandbox.files.volume import Volume
 
 TIME: Final = FROZEN_START
 """Of all of them: they have no times of their own."""
