@@ -106,7 +106,14 @@ class Launch(_Connection):
     """One launch over one connected stream socket (see `wire.Socket` for what is asked of it)."""
 
     def start(
-        self, request: LaunchRequest, stdin: int, stdout: int, provider: Callable[[str], bytes | None] | None = None
+        self,
+        request: LaunchRequest,
+        stdin: int,
+        stdout: int,
+        provider: Callable[[str], bytes | None] | None = None,
+        *,
+        inputs: Mapping[str, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
     ) -> Accepted:
         """Hand over; returns once a worker has it. The caller keeps, and closes, its own copies of the descriptors.
 
@@ -114,6 +121,8 @@ class Launch(_Connection):
         and sockets become non-blocking, for all who share the description.
         `provider` is asked for the bytes of a program that was named by its digest, `sha256:…`, when the node does not
         have it; None from it: it has none either. They are sent, and the node holds them against the digest.
+        `inputs` and `outputs`: descriptors by the names of channels, `channels.MAX_NAMED` of them at most. A regular
+        file is read, or written, at any place, from its beginning; anything else only goes on.
         Raises `Busy`, `UnknownProgram`, `ProgramRejected`, `BadRequest`, `NodeUnavailable`: then nothing was started.
         """
         message = {
@@ -130,8 +139,15 @@ class Launch(_Connection):
         }
         if request.isolation:
             message["isolation"] = request.isolation
+        fds = [stdin, stdout]
+        for way, given in (("inputs", inputs), ("outputs", outputs)):
+            if given:
+                message[way] = list(given)
+                fds += given.values()
+        if len(fds) > wire.MAX_FDS:
+            raise BadRequest(f"{len(fds) - 2} named channels, and a launch on a node has {wire.MAX_FDS - 2} at most")
         try:
-            wire.send(self._sock, message, (stdin, stdout))
+            wire.send(self._sock, message, fds)
         except ValueError as why:
             raise BadRequest(f"the request cannot be written: {why}") from None
         except OSError as why:

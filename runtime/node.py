@@ -41,7 +41,7 @@ from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
 from insitu.runtime.task import Task, parse
 from insitu.runtime.tenants import Tenants
-from insitu.runtime.wants import Wants
+from insitu.runtime.wants import MAX_WANTS, Wants
 from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
@@ -117,8 +117,10 @@ class Node:
             raise NodeFailed(self._fatal)
 
     def _descriptors(self) -> int:
-        """When everything is full: two of a launch that waits, two of a worker, one of a peer, a few of its own."""
-        return 2 * self._settings.queue + 2 * self._settings.workers + MAX_PEERS + 64
+        """When everything is full: all that a launch that waits may bring, two of a worker, one of a peer, a few of its
+        own."""
+        waiting = self._settings.queue + MAX_WANTS
+        return wire.MAX_FDS * waiting + 2 * self._settings.workers + MAX_PEERS + 64
 
     def _close(self) -> None:
         if self._listener is not None:
@@ -369,6 +371,7 @@ class Node:
             task.limits,
             stderr=self._waiting.limits(task).stderr // 2,
             last=task.isolation == "process",
+            named=task.named,
         )
         try:
             self._force.send(worker, message, task.fds)

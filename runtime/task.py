@@ -6,7 +6,8 @@ from typing import Final
 
 from insitu.runtime import wire
 from insitu.runtime.bundles.asked import granted
-from insitu.runtime.errors import BadRequest, ProgramRejected
+from insitu.runtime.channels import NONE, Named, check_given, named
+from insitu.runtime.errors import BadRequest
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
 from insitu.runtime.loop import Timer
 from insitu.runtime.peer import Peer
@@ -36,6 +37,7 @@ class Task:
     fds: list[int]
     started: float
     begun: int
+    named: Named = NONE
     isolation: str = "process"
     accepted: bool = False
     worker: int | None = None
@@ -71,19 +73,14 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
         raise BadRequest(f"env: over {MAX_ENV} bytes")
     if not isinstance(limits, dict):
         raise BadRequest("limits: not a map")
-    if len(fds) != 2:
-        raise BadRequest(f"{len(fds)} descriptors came with the launch, and it takes 2: stdin and stdout")
+    channels = named(message, fds)
     try:
         check_name(message["program"])
         found = Limits.from_wire(limits)
     except (GrammarError, LimitsError) as why:
         raise BadRequest(str(why)) from None
     info = store.find(message["program"])
-    if info.inputs or info.outputs:
-        raise ProgramRejected(
-            f"program {info.name} needs the named channels {', '.join((*info.inputs, *info.outputs))}, and a launch on "
-            "a node has only stdin, stdout and stderr"
-        )
+    check_given(info, channels)
     return Task(
         id=secrets.token_hex(16),
         peer=peer,
@@ -97,6 +94,7 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
         fds=fds,
         started=started,
         begun=begun,
+        named=channels,
     )
 
 

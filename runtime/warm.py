@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from insitu.runtime import wire
+from insitu.runtime.channels import NONE, Named
 from insitu.sandbox.limits import Limits
 
 DRY_RUN: Final = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
@@ -59,11 +60,19 @@ class Rehearsal:
 
 
 def launch_message(
-    digest: str, name: str, args: Sequence[str], env: Mapping[str, str], limits: Limits, *, stderr: int, last: bool
+    digest: str,
+    name: str,
+    args: Sequence[str],
+    env: Mapping[str, str],
+    limits: Limits,
+    *,
+    stderr: int,
+    last: bool,
+    named: Named = NONE,
 ) -> wire.Message:
     """A launch as a worker gets it. `stderr`: bytes kept of its beginning, and as many of its end.
-    `last`: the worker's last."""
-    return {
+    `last`: the worker's last. What it names goes along only where it names something."""
+    message = {
         "digest": digest,
         "argv": [name, *args],
         "env": dict(env),
@@ -71,3 +80,4 @@ def launch_message(
         "stderr": stderr,
         "last": last,
     }
+    return message if named is NONE else message | {"inputs": named.inputs, "outputs": named.outputs}

@@ -8,7 +8,8 @@ On the node's socket (a Unix stream), both ways, any number of frames:
     | big-endian    |                              |
     +---------------+------------------------------+
 
-A launch's frame carries two descriptors (SCM_RIGHTS) with its first byte: stdin, stdout.
+A launch's frame carries its descriptors (SCM_RIGHTS) with its first byte: stdin, stdout, and behind them those of the
+channels that it names (`channels.py`), `MAX_FDS` at most in all.
 
 Between the node and its spawner, workers and compilers: Unix sequential packets, one map a packet, no length.
 This is the only file that knows any of this.
@@ -27,7 +28,8 @@ from insitu.runtime.errors import ProtocolError
 
 VERSION: Final = 1
 MAX_FRAME: Final = 1 << 20
-MAX_FDS: Final = 4
+MAX_FDS: Final = 16
+"""Descriptors with one message: each that a peer may send is one that the node may have to hold for it."""
 _CHUNK: Final = 64 << 10
 _PACKET: Final = 160 << 10  # below the kernel's default send buffer, 208 KiB
 _HEADER: Final = struct.Struct(">I")

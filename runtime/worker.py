@@ -14,7 +14,8 @@ from typing import Any
 
 from insitu.runtime import wire
 from insitu.runtime.warm import Rehearsal
-from insitu.sandbox.channels import StderrSink, make_pollable, source_from_fd
+from insitu.sandbox.channels import StderrSink, input_from_fd, make_pollable, source_from_fd
+from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.errors import SandboxError
 from insitu.sandbox.launch import Launch, Runner
 from insitu.sandbox.limits import Limits
@@ -52,7 +53,7 @@ def _run(
     begun: list[int] = []
     try:
         program = programs[message["digest"]]
-        stdin, stdout = fds
+        stdin, stdout, *named = fds
         make_pollable(stdout)
         launch = Launch(
             message["argv"],
@@ -61,6 +62,7 @@ def _run(
             Limits(**message["limits"]),
             env=message["env"],
             stderr=StderrSink(message["stderr"]),
+            channels=_channels(message, named) if named else None,
             files=program.files,
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
@@ -68,3 +70,15 @@ def _run(
     except (SandboxError, OSError) as why:
         outcome = Outcome("lost", note=f"the host failed: {why}")
     return {"begun": begun[0] if begun else 0, "outcome": outcome.to_wire()}
+
+
+def _channels(message: Mapping[str, Any], fds: Sequence[int]) -> Channels:
+    """The named ones. A file is read and written at any place; anything else only goes on."""
+    inputs, outputs = message["inputs"], message["outputs"]
+    given, taken = fds[: len(inputs)], fds[len(inputs) :]
+    for fd in taken:
+        make_pollable(fd)
+    return Channels(
+        inputs={name: input_from_fd(fd) for name, fd in zip(inputs, given, strict=True)},
+        outputs=dict(zip(outputs, taken, strict=True)),
+    )

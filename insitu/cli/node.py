@@ -14,6 +14,7 @@ from insitu.runtime.client import SOCKET_VARIABLE, NodeClient, default_socket
 from insitu.runtime.errors import NodeError
 from insitu.runtime.record import Record
 from insitu.sandbox.limits import format_duration, format_size
+from insitu.sandbox.outcome import ChannelStatistics
 
 _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/node.sock in $XDG_RUNTIME_DIR or /run]"
 
@@ -155,10 +156,19 @@ def _show(record: Record) -> None:
     if not record.bundle:
         del plain["bundle"]
     usage = outcome.pop("usage")
-    for name, value in {**plain, "ended": record.outcome.sentence(), **usage}.items():
+    by_channel = {name: _crossed(figures) for name, figures in record.outcome.channels.items()}
+    for name, value in {**plain, "ended": record.outcome.sentence(), **usage, **by_channel}.items():
         click.echo(f"{name:12} {printable(str(value) if not isinstance(value, tuple) else ' '.join(value))}")
     for name in ("trap", "stderr"):
         if outcome[name]:
             click.echo(f"{name}:")
             for line in outcome[name].rstrip().split("\n"):
                 click.echo(printable(line))
+
+
+def _crossed(figures: ChannelStatistics) -> str:
+    """What crossed a channel: it goes one way."""
+    count, calls, what = figures.bytes_read, figures.reads, "read"
+    if figures.writes or figures.bytes_written:
+        count, calls, what = figures.bytes_written, figures.writes, "write"
+    return f"{format_size(count)} in {calls} {what}{'' if calls == 1 else 's'}"

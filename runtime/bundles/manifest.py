@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from insitu.runtime.errors import ProgramRejected
 from insitu.runtime.grammar import MAX_BYTES, is_name, is_version
-from insitu.sandbox.errors import LimitsError
+from insitu.sandbox.channels.named import check_name
+from insitu.sandbox.errors import ChannelError, LimitsError
 from insitu.sandbox.limits import Limits, parse_duration, parse_size
 
 MAX_BYTES_OF_IT: Final = 64 << 10
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 NAME: Final = "program.toml"
 _CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
-_CHANNEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TEXT_MAX: Final = 1000  # characters of a text for people
 _SIZES: Final = ("memory", "output", "tmp", "path", "arguments")
 _TIMES: Final = ("wall", "cpu")
@@ -90,9 +90,14 @@ def parse(data: bytes, source: str, *, bundle: bool) -> Manifest:
         read.refuse(f"arguments are over {MAX_BYTES} bytes")
     if any("\0" in word for word in found.arguments):
         read.refuse("arguments hold a NUL, which no argument can")
-    for name in (*found.inputs, *found.outputs):
-        if not _CHANNEL.fullmatch(name):
-            read.refuse(f"channel {name[:80]!r} is none: letters, digits, '.', '_' and '-', at most 64")
+    for way, names in (("inputs", found.inputs), ("outputs", found.outputs)):
+        for name in names:
+            try:
+                check_name(name)
+            except ChannelError as why:
+                read.refuse(f"channels.{way}: {why}")
+            if names.count(name) > 1:
+                read.refuse(f"channels.{way}: {name} is there twice")
     return found
 
 

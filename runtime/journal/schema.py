@@ -46,7 +46,7 @@ COLUMNS: Final = {
     "bytes_in": ("INTEGER NOT NULL", "from stdin and named inputs"),
     "bytes_out": ("INTEGER NOT NULL", "to stdout and named outputs"),
     "bytes_err": ("INTEGER NOT NULL", "to stderr"),
-    "channels": ("TEXT", "figures by channel as JSON, where they were asked for"),
+    "channels": ("TEXT", "figures by channel as JSON, of launches with named ones"),
 }
 """Of table `launches`: SQL type and what it says. Units stand in the names."""
 

@@ -110,6 +110,8 @@ class NodeProcess:
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
         object_: str = "",
+        inputs: Mapping[str, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
     ) -> Iterator[Run]:
         with contextlib.ExitStack() as stack:
             if isinstance(stdin, bytes):
@@ -124,7 +126,7 @@ class NodeProcess:
                 program, args, tenant=tenant, limits=limits or Limits(), env=env or {}, object=object_, request_id="tx1"
             )
             try:
-                accepted = launch.start(request, stdin, write)
+                accepted = launch.start(request, stdin, write, inputs=inputs, outputs=outputs)
             finally:
                 os.close(write)
             yield Run(launch, accepted, read)
@@ -138,10 +140,20 @@ class NodeProcess:
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
         object_: str = "",
+        inputs: Mapping[str, int] | None = None,
+        outputs: Mapping[str, int] | None = None,
     ) -> tuple[bytes, Record]:
         """From beginning to end."""
         with self.launching(
-            program, *args, stdin=stdin, tenant=tenant, limits=limits, env=env, object_=object_
+            program,
+            *args,
+            stdin=stdin,
+            tenant=tenant,
+            limits=limits,
+            env=env,
+            object_=object_,
+            inputs=inputs,
+            outputs=outputs,
         ) as under_way:
             return under_way.finish()
 

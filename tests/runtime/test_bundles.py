@@ -272,7 +272,8 @@ def test_a_whole_manifest() -> None:
         ("name = 'a'\nlimits = {memory = 1}", "limits: limit memory: 1 bytes is outside"),
         ("name = 'a'\nlimits = {network = 1}", "unknown limit 'network'"),
         ("name = 'a'\nchannels = {input = ['x']}", "channels.'input' is not known"),
-        ("name = 'a'\nchannels = {inputs = ['../x']}", "channel '../x' is none"),
+        ("name = 'a'\nchannels = {inputs = ['../x']}", "channels.inputs: '../x' is no name of a channel"),
+        ("name = 'a'\nchannels = {outputs = ['x', 'y', 'x']}", "channels.outputs: x is there twice"),
         (f"name = 'a'\nsummary = '{'x' * 1001}'", "summary is over 1000 characters"),
     ],
     ids=lambda value: ascii(value)[:40],
@@ -485,12 +486,10 @@ def test_a_bundle_that_cannot_be_is_refused_and_named(node: NodeProcess, test_pr
     bad = zipped(Part(b"program.toml", b"name = 'bad'"), Part(b"x.wasm", b"\0asm\1\0\0\0rubbish"))
     worse = zipped(Part(b"program.toml", b"name = 'worse'"), Part(b"x.wasm", b"one", 8, packed=deflated(bytes(10**6))))
     link = zipped(Part(b"program.toml", b"name = 'link'"), Part(b"files/l", b"/", mode=0o120777), Part(b"x.wasm", CAT))
-    named = bundled(text="name = 'named'\nchannels = {inputs = ['mask']}")
     for name, data, reason in (
         ("bad", bad, "bad"),
         ("worse", worse, "entry 'x.wasm': unpacks to more than the 3 bytes it declares"),
         ("link", link, "entry 'files/l': a symbolic link"),
-        ("named", named, "needs the named channels mask"),
     ):
         path = test_programs / f"{name}.zip"
         path.write_bytes(data)

@@ -429,7 +429,8 @@ def test_old_records_go_and_young_ones_stay(tmp_path: Path) -> None:
     young = [name(n) for n, age in enumerate(ages) if age < 20]
     with turning(journal, days=20) as it:
         it.turn_until(lambda: len(rows(journal, "id")) == len(young))
-        assert it.launch("f" * 32)
+        answered = it.launch("f" * 32)
+        it.turn_until(lambda: bool(answered))  # the housekeeper may have the pen for a moment longer
         assert [row["id"] for row in rows(journal)] == [*young, "f" * 32]
 
 
@@ -440,7 +441,8 @@ def test_the_last_record_stays_so_that_numbers_are_never_given_twice(tmp_path: P
     connection.close()
     with turning(journal) as it:
         it.turn_until(lambda: len(rows(journal, "id")) == 1)
-        it.launch("f" * 32)
+        answered = it.launch("f" * 32)
+        it.turn_until(lambda: bool(answered))  # as above
         assert [row["seq"] for row in rows(journal)] == [300, 301]
 
 

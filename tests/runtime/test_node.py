@@ -170,7 +170,7 @@ def test_another_number_of_descriptors(node: NodeProcess, count: int) -> None:
 
 
 GARBAGE = {
-    "five descriptors": (wire.encode(GOOD), 5),
+    "too many descriptors": (wire.encode(GOOD), wire.MAX_FDS + 1),
     "a frame of 4 GiB": (b"\xff\xff\xff\xff" + b"x" * 100, 0),
     "a frame of 4 GiB with descriptors": (b"\xff\xff\xff\xff", 2),
     "no msgpack": (struct.pack(">I", 4) + b"\xc1\xc1\xc1\xc1", 0),
