@@ -24,6 +24,7 @@ from typing import Any, Final
 import insitu
 from insitu.runtime import process, wire
 from insitu.runtime.arrivals import Arrivals
+from insitu.runtime.compiling import Compiling
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError, UnknownProgram
@@ -43,7 +44,8 @@ from insitu.runtime.task import Task, parse
 from insitu.runtime.tenants import Tenants
 from insitu.runtime.wants import MAX_WANTS, Wants
 from insitu.runtime.warm import launch_message
-from insitu.runtime.workforce import Workforce
+from insitu.runtime.workforce import COMPILERS, Workforce
+from insitu.sandbox.limits import format_duration
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
 log = logging.getLogger("insitu.node")
@@ -73,6 +75,7 @@ class Node:
         self._store = ProgramStore(settings.programs, arrivals)
         self._loaded = Loaded(settings.loaded_bytes)
         self._loading: dict[str, ProgramInfo] = {}
+        self._compiling = Compiling(COMPILERS)
         self._compiled: set[str] = set()
         """Of those being loaded: compiled on the way."""
         self._rejected: dict[str, str] = {}
@@ -253,6 +256,7 @@ class Node:
         task.isolation = self._settings.isolation_of(message.get("isolation"))
         if task.info.digest in self._rejected:
             raise ProgramRejected(self._rejected[task.info.digest])
+        self._compilable(task.info)
         self._admit(task)
         self._waiting.joined(task, time.monotonic())
         self._by_peer[peer] = task
@@ -260,6 +264,15 @@ class Node:
         if task in self._waiting:
             task.timer = self._loop.after(self._settings.queue_seconds, lambda: self._waited_too_long(task))
         return True
+
+    def _compilable(self, info: ProgramInfo) -> None:
+        """Raises `Busy` for a program that would have to be compiled, and was its compiler's end lately."""
+        now = time.monotonic()
+        rest = self._compiling.rest(info.digest, now)
+        if rest is not None and self._loaded.generation(info.digest) is None:
+            wait = rest.until - now
+            what = f"program {info.name}: its compiler died, {rest.deaths} in a row"
+            raise Busy(f"{what}; it is compiled again in {format_duration(wait)}", retry_after=wait)
 
     def _admit(self, task: Task) -> None:
         """Whether it may wait for a worker. Raises `Busy`, and `BadRequest` for what can never be."""
@@ -419,7 +432,9 @@ class Node:
         if task not in self._waiting:
             return
         held = self._waiting.held_by(task, time.monotonic())
-        if task.info.digest in self._loading:
+        if task.info.digest in self._compiling.missing:
+            what = f"program {task.info.name} still waits to be compiled"
+        elif task.info.digest in self._loading:
             what = f"program {task.info.name} is still being compiled"
         elif held is not None:
             what = held.sentence()
@@ -444,27 +459,46 @@ class Node:
         self._dispatch()
 
     def program_missing(self, digest: str) -> None:
-        if (info := self._loading.get(digest)) is None:
+        if digest not in self._loading:
             return
         if digest in self._compiled:
             # Compiled, kept, and yet not there: again would be for ever.
             return self.program_compiled(digest, "what was compiled did not stay in the cache")
-        self._force.compile(info)
+        self._compiling.wanted(digest)
+        self._compile_next()
         return None
 
+    def _compile_next(self) -> None:
+        waiting = [(task.tenant, task.info.digest) for task in self._waiting]
+        for digest in self._compiling.unwanted(waiting):
+            del self._loading[digest]
+        while (chosen := self._compiling.next(waiting)) is not None:
+            self._force.compile(self._loading[chosen])
+
     def program_compiled(self, digest: str, failure: str | None) -> None:
+        self._compiling.done(digest, compiled=failure is None)
         info = self._loading.get(digest)
-        if info is None:
-            return  # rejected
-        if failure is None:
-            self._compiled.add(digest)
-            return self._force.load(info)
-        self._compiled.discard(digest)
+        if info is not None:  # else rejected
+            if failure is None:
+                self._compiled.add(digest)
+                self._force.load(info)
+            else:
+                self._uncompiled(info, failure, retry_after=5.0)
+        self._compile_next()
+
+    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
+        now = time.monotonic()
+        rest = self._compiling.died(digest, seconds, now)
+        if (info := self._loading.get(digest)) is not None:
+            self._uncompiled(info, f"the compiler died ({how})", retry_after=rest.until - now)
+        self._compile_next()
+
+    def _uncompiled(self, info: ProgramInfo, failure: str, retry_after: float) -> None:
+        self._compiled.discard(info.digest)
         log.error("program %s: %s", info.name, failure)
-        del self._loading[digest]
-        for task in [t for t in self._waiting if t.info.digest == digest]:
-            self._refuse(task, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after=5.0))
-        return None
+        del self._loading[info.digest]
+        for task in [t for t in self._waiting if t.info.digest == info.digest]:
+            self._refuse(task, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after))
 
     def program_rejected(self, digest: str, message: str) -> None:
         self._loading.pop(digest, None)
@@ -481,11 +515,13 @@ class Node:
         if self._listener is None:
             self._listen()
         self._loading.clear()  # what an earlier spawner was asked, it took along
+        self._compiling.restart()
         self._dispatch()
 
     def spawner_lost(self) -> None:
         self._loaded.clear()
         self._loading.clear()
+        self._compiling.restart()
         self._compiled.clear()
         # Those that were idle are being killed: none may be given a launch that it would take along.
         for id_ in self._pool.restart():
@@ -516,13 +552,13 @@ class Node:
         self._record(task, outcome, (begun - task.begun) // 1000 if begun else 0)
         self._dispatch()
 
-    def worker_gone(self, id_: int, how: str) -> None:
+    def worker_gone(self, id_: int, how: str, cpu_ns: int) -> None:
         self._pool.ended(id_)
         task = self._running.pop(id_, None)
         if task is not None:
             if task.killed is None:
                 log.error("worker %d of launch %s %s", task.pid, task.id, how)
-            outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, 0))
+            outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, cpu_ns))
             self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
             self._record(task, outcome, 0)
         elif self._retry is None:

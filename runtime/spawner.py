@@ -7,11 +7,12 @@ die in children. It speaks with the node over one packet socket, descriptor 3, o
             + what its compiler handed over, if the cache would not have it (runtime/stock.py)
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
-    compile {path, digest, name, bundle} + socket     the child answers on that socket: {} | {rejected: …}
-                                    | {failed: …} | {unkept: why} + what the next load is to be handed
+    compile {compiler, path, digest, name, bundle} + socket   → compiling {compiler, pid} + pidfd
+                                    the child answers on that socket: {} | {rejected: …} | {failed: …}
+                                    | {unkept: why} + what the next load is to be handed
 
-and `exited {pid, status}` whenever a child has ended. `generation` counts loads: a worker can run every program whose
-generation is not above its own.
+and `exited {pid, status, cpu_ns}` whenever a child has ended. `generation` counts loads: a worker can run every program
+whose generation is not above its own.
 """
 
 import gc
@@ -20,6 +21,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
@@ -80,13 +82,14 @@ class Spawner:
     def _reap(self, *_: object) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
                 return
             try:
-                wire.send_packet(self._node, {"op": "exited", "pid": pid, "status": status})
+                cpu_ns = int((used.ru_utime + used.ru_stime) * 1e9)
+                wire.send_packet(self._node, {"op": "exited", "pid": pid, "status": status, "cpu_ns": cpu_ns})
             except OSError:
                 return  # the node is gone, and so are we in a moment
 
@@ -113,29 +116,35 @@ class Spawner:
 
     def _fork(self, message: wire.Message, sock: int) -> None:
         gc.freeze()
+        try:
+            pid, pidfd = self._forked(lambda: self._be_worker(sock, message["warm"]))
+        except OSError as why:
+            return self._answer({"op": "failed", "worker": message["worker"], "message": str(why)})
+        answer = {"op": "forked", "worker": message["worker"], "pid": pid, "generation": self._generation}
+        self._answer(answer, pidfd)
+        return os.close(pidfd)
+
+    def _compile(self, message: wire.Message, sock: int) -> None:
+        try:
+            pid, pidfd = self._forked(lambda: self._be_compiler(sock, message))
+        except OSError as why:
+            with socket.socket(fileno=os.dup(sock)) as answer:
+                wire.send_packet(answer, {"failed": f"no process to compile in: {why}"})
+            return
+        self._answer({"op": "compiling", "compiler": message["compiler"], "pid": pid}, pidfd)
+        os.close(pidfd)
+
+    def _forked(self, be: Callable[[], NoReturn]) -> tuple[int, int]:
+        """A child that is `be`: its process id and pidfd. Raises OSError."""
         # Blocked over the fork: a child must not be reaped before its pidfd is there.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
             pid = os.fork()
             if pid == 0:
-                self._be_worker(sock, message["warm"])
-            pidfd = os.pidfd_open(pid)
-        except OSError as why:
-            wire.send_packet(self._node, {"op": "failed", "worker": message["worker"], "message": str(why)})
-            return
+                be()
+            return pid, os.pidfd_open(pid)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
-        answer = {"op": "forked", "worker": message["worker"], "pid": pid, "generation": self._generation}
-        self._answer(answer, pidfd)
-        os.close(pidfd)
-
-    def _compile(self, message: wire.Message, sock: int) -> None:
-        try:
-            if os.fork() == 0:
-                self._be_compiler(sock, message)
-        except OSError as why:
-            with socket.socket(fileno=os.dup(sock)) as answer:
-                wire.send_packet(answer, {"failed": f"no process to compile in: {why}"})
 
     def _be_child(self, name: str, fd: int) -> socket.socket:
         """What every child does first. Returns its own socket to the node, its only one to anybody else."""

@@ -33,7 +33,7 @@ def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], 
     """Until the node closes the socket, or a launch was to be the last."""
     gc.disable()  # the spawner froze what it had; a launch makes no cycles worth the copies of shared pages
     rehearsal.hold(lambda launch, fds: _run(runner, programs, launch, fds))
-    wire.send_packet(sock, {"ready": True})
+    wire.send_packet(sock, {"ready": True, "cpu_ns": time.process_time_ns()})
     while (packet := wire.receive_packet(sock)) is not None:
         message, fds = packet
         try:

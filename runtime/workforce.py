@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections import deque
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -45,14 +45,18 @@ class Events(Protocol):
 
     def program_rejected(self, digest: str, message: str) -> None: ...
     def program_compiled(self, digest: str, failure: str | None) -> None: ...
+    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
+        """It came to no answer, `seconds` after it was asked."""
+
     def worker_forked(self, id_: int, generation: int) -> None: ...
     def worker_ready(self, id_: int) -> None: ...
     def worker_answered(self, id_: int, message: Mapping[str, Any]) -> None: ...
-    def worker_gone(self, id_: int, how: str) -> None: ...
+    def worker_gone(self, id_: int, how: str, cpu_ns: int) -> None:
+        """`cpu_ns`: CPU nanoseconds since its last answer; 0 when nobody knows."""
 
 
 class _Worker:
-    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "status", "timer")
+    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -63,6 +67,20 @@ class _Worker:
         self.eof = False
         self.timer: Timer | None = None
         self.cpu_ns = 0
+        """Its process's, at its latest word."""
+        self.spent = 0
+        """Since then, once it has ended."""
+
+
+class _Compiler:
+    __slots__ = ("begun", "how", "info", "pid", "pidfd", "sock", "timer")
+
+    def __init__(self, info: ProgramInfo, sock: socket.socket, timer: Timer) -> None:
+        self.info, self.sock, self.timer = info, sock, timer
+        self.begun = time.monotonic()
+        self.pid = 0
+        self.pidfd: int | None = None
+        self.how: str | None = None
 
 
 class Workforce:
@@ -71,8 +89,8 @@ class Workforce:
     ) -> None:
         self._loop, self._events, self._cache, self._cache_bytes = loop, events, cache, cache_bytes
         self._confinement = confinement
-        self._compiling = 0
-        self._to_compile: deque[ProgramInfo] = deque()
+        self._compilers: dict[int, _Compiler] = {}
+        self._next_compiler = 0
         self._handed: dict[str, list[int]] = {}
         """What compilers gave away because the cache would not have it, until the spawner has it."""
         self._workers: dict[int, _Worker] = {}
@@ -132,39 +150,22 @@ class Workforce:
         self._order({"op": "unload", "digest": digest})
 
     def compile(self, info: ProgramInfo) -> None:
-        """`program_compiled` follows, whatever becomes of the compiler. Only so many compile at once."""
-        if self._compiling >= COMPILERS:
-            self._to_compile.append(info)
-            return
-        self._compiling += 1
+        """`program_compiled` or `compiler_died` follows, unless the spawner is lost."""
         ours, theirs = wire.packet_pair()
         ours.setblocking(False)
-        order = {"op": "compile", "path": info.path, "digest": info.digest, "name": info.name, "bundle": info.bundle}
-
-        def finish(failure: str | None) -> None:
-            timer.cancel()
-            self._loop.forget(ours.fileno())
-            ours.close()
-            self._compiling -= 1
-            if self._to_compile and not self._closing:
-                self.compile(self._to_compile.popleft())
-            self._events.program_compiled(info.digest, failure)
-
-        def answered(_: int) -> None:
-            packet = wire.receive_packet(ours)
-            if packet is None:
-                return finish("the compiler died (out of memory or of its CPU time)")
-            message, fds = packet
-            if fds:
-                log.warning("program %s is kept in memory alone: %s", info.name, message.get("unkept"))
-                wire.close_all(self._handed.pop(info.digest, ()))
-                self._handed[info.digest] = fds
-            if "rejected" in message:
-                self._events.program_rejected(info.digest, message["rejected"])
-            return finish(message.get("failed"))
-
-        timer = self._loop.after(COMPILE_SECONDS, lambda: finish(f"compiling took over {COMPILE_SECONDS:.0f} s"))
-        self._loop.watch(ours.fileno(), answered)
+        self._next_compiler += 1
+        id_ = self._next_compiler
+        timer = self._loop.after(COMPILE_SECONDS, lambda: self._compiler_late(id_))
+        self._compilers[id_] = _Compiler(info, ours, timer)
+        self._loop.watch(ours.fileno(), lambda _: self._from_compiler(id_))
+        order = {
+            "op": "compile",
+            "compiler": id_,
+            "path": info.path,
+            "digest": info.digest,
+            "name": info.name,
+            "bundle": info.bundle,
+        }
         with theirs:
             self._order(order, theirs.fileno())
 
@@ -256,13 +257,76 @@ class Workforce:
     def _on_failed(self, message: wire.Message) -> None:
         self._lost(message["worker"], f"could not be forked: {message['message']}")
 
+    def _on_compiling(self, message: wire.Message, pidfd: int) -> None:
+        compiler = self._compilers.get(message["compiler"])
+        if compiler is None:
+            os.close(pidfd)  # it was quick
+            return
+        compiler.pid, compiler.pidfd = message["pid"], pidfd
+
     def _on_exited(self, message: wire.Message) -> None:
+        pid, status, cpu_ns = message["pid"], message["status"], message["cpu_ns"]
         for id_, worker in self._workers.items():
-            if worker.pid == message["pid"]:
-                worker.status = message["status"]
+            if worker.pid == pid:
+                worker.status, worker.spent = status, max(0, cpu_ns - worker.cpu_ns)
                 if worker.eof:
-                    self._lost(id_, _how(worker.status))
+                    self._lost(id_, _how(status))
                 return
+        for number, compiler in self._compilers.items():
+            if compiler.pid == pid:
+                # Its answer may still be on the way.
+                compiler.how = f"{_how(status)} after {cpu_ns / 1e9:.1f} s of CPU time"
+                self._from_compiler(number)
+                return
+
+    def _from_compiler(self, id_: int) -> None:
+        compiler = self._compilers.get(id_)
+        if compiler is None:
+            return
+        try:
+            packet = wire.receive_packet(compiler.sock)
+        except BlockingIOError:
+            return
+        except ProtocolError as why:
+            log.error("the compiler of %s speaks another language: %s", compiler.info.name, why)
+            packet = None
+        if packet is None:
+            # How it died is for the spawner to tell, as of a worker.
+            self._loop.forget(compiler.sock.fileno())
+            if compiler.how is not None:
+                return self._compiler_died(id_, compiler.how)
+            compiler.timer.cancel()
+            compiler.timer = self._loop.after(_STATUS_WAIT, lambda: self._compiler_died(id_, "ended"))
+            return None
+        message, fds = packet
+        info = compiler.info
+        self._drop_compiler(id_)
+        if fds:
+            log.warning("program %s is kept in memory alone: %s", info.name, message.get("unkept"))
+            wire.close_all(self._handed.pop(info.digest, ()))
+            self._handed[info.digest] = fds
+        if "rejected" in message:
+            self._events.program_rejected(info.digest, message["rejected"])
+        return self._events.program_compiled(info.digest, message.get("failed"))
+
+    def _compiler_late(self, id_: int) -> None:
+        compiler = self._compilers[id_]
+        if compiler.pidfd is not None:
+            process.kill(compiler.pidfd)  # it may be one that its own alarm does not wake: it was stopped
+        self._compiler_died(id_, f"took over {COMPILE_SECONDS:.0f} s")
+
+    def _compiler_died(self, id_: int, how: str) -> None:
+        compiler = self._compilers[id_]
+        self._drop_compiler(id_)
+        self._events.compiler_died(compiler.info.digest, how, time.monotonic() - compiler.begun)
+
+    def _drop_compiler(self, id_: int) -> None:
+        compiler = self._compilers.pop(id_)
+        compiler.timer.cancel()
+        self._loop.forget(compiler.sock.fileno())
+        compiler.sock.close()
+        if compiler.pidfd is not None:
+            os.close(compiler.pidfd)
 
     def _from_worker(self, id_: int) -> None:
         worker = self._workers[id_]
@@ -287,6 +351,7 @@ class Workforce:
         if "ready" in message:
             # It may be quicker than the spawner's word of it, before which it cannot be killed: so it takes no launch.
             worker.ready = True
+            worker.cpu_ns = message["cpu_ns"]
             if worker.pidfd is not None:
                 self._events.worker_ready(id_)
         else:
@@ -297,7 +362,7 @@ class Workforce:
         worker = self._workers.pop(id_, None)
         if worker is not None:
             self._forget(worker)
-            self._events.worker_gone(id_, how)
+            self._events.worker_gone(id_, how, worker.spent)
 
     def _forget(self, worker: _Worker) -> None:
         if worker.timer is not None:
@@ -317,6 +382,8 @@ class Workforce:
         if self._closing:
             return
         log.error("the spawner ended (%s); it is started again in %.1f s", status, self._delay)
+        for id_ in list(self._compilers):  # they end with it, by no fault of what they compiled
+            self._drop_compiler(id_)
         self._events.spawner_lost()
         self._loop.after(self._delay, self.start)
         self._delay = min(self._delay * 2, _RESTART[1])
@@ -329,6 +396,8 @@ class Workforce:
                 process.kill(worker.pidfd)
             self._forget(worker)
         self._workers.clear()
+        for id_ in list(self._compilers):
+            self._drop_compiler(id_)
         if self._sock is not None:
             self._loop.forget(self._sock.fileno())
             self._sock.close()

@@ -115,7 +115,7 @@ def test_a_worker_takes_no_launch_before_it_could_be_killed() -> None:
         assert message == {"op": "fork", "worker": 7, "warm": []}
         worker = socket.socket(fileno=fd)
         with worker:
-            wire.send_packet(worker, {"ready": True})
+            wire.send_packet(worker, {"ready": True, "cpu_ns": 0})
             turn(loop)
             assert told.events == []
             pidfd = os.pidfd_open(os.getpid())

@@ -2,6 +2,8 @@
 
 import os
 import resource
+import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from insitu.runtime import process
 from insitu.runtime.errors import BadRequest, Busy
 from insitu.sandbox.limits import MIB, Limits
 from tests.runtime.conftest import NodeProcess, Run, StartNode, alive, eventually
@@ -176,6 +179,40 @@ def test_who_waits_for_cpu_time_is_served_when_there_is_some(start_node: StartNo
     launches.join()
     assert launches.ended[0][1].outcome.ok
     assert time.monotonic() - begun < 30
+
+
+@ISOLATIONS
+def test_a_worker_that_dies_has_used_what_it_has_used(start_node: StartNode, short_path: Path, isolation: str) -> None:
+    """Else whoever finds a way to crash one would compute for nothing."""
+    node = start_node("--isolation", isolation, *settings(short_path, "[tenant.busy]\ncpu_per_minute = 0.5\n"))
+    node.run("copy", tenant="busy")
+    with node.launching("loop", tenant="busy", limits=Limits(wall=60, fuel=1 << 60)) as run:
+        (worker,) = running(node)
+        eventually(lambda: process.cpu_ns(worker) > 700_000_000)
+        os.kill(worker, signal.SIGKILL)
+        _, record = run.finish()
+    assert record.outcome.end == "lost"
+    assert record.outcome.usage.cpu_us >= 650_000
+    assert record.outcome.usage.cpu_us <= record.outcome.usage.wall_us * 1.5
+    with pytest.raises(Busy, match="tenant busy: limit cpu_per_minute: 500 ms allowed"):
+        node.run("copy", tenant="busy")
+    with sqlite3.connect(node.journal) as journal:
+        [[cpu_us]] = journal.execute("SELECT cpu_us FROM launches WHERE id = ?", (record.id,)).fetchall()
+    assert cpu_us == record.outcome.usage.cpu_us
+
+
+def running(node: NodeProcess) -> list[int]:
+    """Workers that compute."""
+    found: list[int] = []
+
+    def some() -> bool:
+        used = {pid: process.cpu_ns(pid) for pid in node.client.ping()["workers"]}
+        time.sleep(0.05)
+        found[:] = [pid for pid, before in used.items() if process.cpu_ns(pid) - before > 10_000_000]
+        return len(found) == 1
+
+    eventually(some)
+    return found
 
 
 def test_what_is_kept_of_stderr_is_a_tenants(start_node: StartNode, short_path: Path, tmp_path: Path) -> None:
