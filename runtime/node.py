@@ -248,7 +248,7 @@ class Node:
         if self._journal is not None:
             self._journal.admit()
         try:
-            task = parse(peer, message, fds, self._store, started, begun)
+            task = parse(peer, message, fds, self._store, started, begun, self._settings.limits)
         except UnknownProgram:
             if self._wants.ask(peer, message, fds):
                 return True

@@ -1,6 +1,7 @@
 """A node's settings: what there is, what may stand there, and how `node.toml` is read.
 
     workers = 16                        settings of the node, by the names of `Settings`' fields
+    [limits]                            the most that any launch is granted, by the names of `sandbox.limits.Limits`
     [tenants]                           limits of every tenant, by the names of `TenantLimits`' fields
     [tenant."AUTH_x"]                   what is otherwise for one
 
@@ -22,7 +23,7 @@ from insitu.runtime.errors import BadRequest
 from insitu.runtime.journal.journal import DAYS
 from insitu.runtime.keep import BYTES_MOST
 from insitu.sandbox.errors import LimitsError
-from insitu.sandbox.limits import GIB, KIB, parse_duration, parse_size
+from insitu.sandbox.limits import GIB, KIB, Limits, in_figures, parse_duration, parse_size
 
 ISOLATIONS: Final = ("shared", "process")
 """From the laxest to the strictest."""
@@ -124,6 +125,9 @@ class Settings:
     """Do not start where a measure of confinement is missing (`insitu node --check` says which)."""
     allow_uid: tuple[str, ...] = ()
     """Users, by name or number, who may speak to the node besides its own and root."""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """The most that any launch and any program is granted, by the names of `Limits`; what is not there has no maximum
+    (see `bundles.asked`)."""
     tenants: TenantLimits = field(default_factory=TenantLimits)
     """Of every tenant."""
     tenant: Mapping[str, TenantLimits] = field(default_factory=dict)
@@ -131,6 +135,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         _hold(self)
+        try:
+            Limits.from_wire(self.limits)
+        except LimitsError as why:
+            raise SettingsError(f"limits: {why}") from None
         for name, limits in (("tenants", self.tenants), *((f'tenant."{n}"', t) for n, t in self.tenant.items())):
             _hold(limits, f"{name}.")
         if self.spares_min > self.spares_max:
@@ -185,15 +193,20 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def _from_file(raw: dict[str, Any]) -> dict[str, Any]:
+    most = _table(raw.pop("limits", {}), "limits")
     of_all = _table(raw.pop("tenants", {}), "tenants")
     of_some = _table(raw.pop("tenant", {}), "tenant")
-    given = _values(Settings, raw, "", ("tenants", "tenant"))
+    given = _values(Settings, raw, "", ("limits", "tenants", "tenant"))
+    try:
+        limits = in_figures(most)
+    except LimitsError as why:
+        raise SettingsError(f"limits: {why}") from None
     tenants = TenantLimits(**_values(TenantLimits, of_all, "tenants."))
     some = {}
     for name, values in of_some.items():
         where = f'tenant."{name}"'
         some[name] = replace(tenants, **_values(TenantLimits, _table(values, where), f"{where}."))
-    return {**given, "tenants": tenants, "tenant": some}
+    return {**given, "limits": limits, "tenants": tenants, "tenant": some}
 
 
 def _table(value: object, where: str) -> dict[str, Any]:

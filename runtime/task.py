@@ -1,11 +1,12 @@
 """A launch on its way through the node, and the checks that a peer's words pass before they are one."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from insitu.runtime import wire
-from insitu.runtime.bundles.asked import granted
+from insitu.runtime.bundles.asked import NO_MOST, check_within, granted
 from insitu.runtime.channels import NONE, Named, check_given, named
 from insitu.runtime.errors import BadRequest
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
@@ -55,8 +56,19 @@ class Task:
         return self.limits.memory
 
 
-def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore, started: float, begun: int) -> Task:
-    """A peer's launch. Raises `BadRequest` naming what is wrong with it, `UnknownProgram`, `ProgramRejected`."""
+def parse(
+    peer: Peer,
+    message: wire.Message,
+    fds: list[int],
+    store: ProgramStore,
+    started: float,
+    begun: int,
+    most: Mapping[str, Any] = NO_MOST,
+) -> Task:
+    """A peer's launch. `most`: the operator's maximum of its limits.
+
+    Raises `BadRequest` naming what is wrong with it, `UnknownProgram`, `ProgramRejected`.
+    """
     for name in _TEXT:
         if not isinstance(message.get(name), str):
             raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
@@ -79,6 +91,7 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
         found = Limits.from_wire(limits)
     except (GrammarError, LimitsError) as why:
         raise BadRequest(str(why)) from None
+    check_within(found, most)
     info = store.find(message["program"])
     check_given(info, channels)
     return Task(
@@ -89,7 +102,7 @@ def parse(peer: Peer, message: wire.Message, fds: list[int], store: ProgramStore
         tenant=message["tenant"],
         request_id=message["request_id"],
         object=message["object"],
-        limits=granted(info.limits, found),
+        limits=granted(info.limits, found, most),
         env=env,
         fds=fds,
         started=started,

@@ -12,6 +12,10 @@ from insitu.sandbox.errors import LimitsError
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 PAGE = 64 * KIB  # a wasm page
+SIZES = ("memory", "output", "tmp", "path", "arguments")
+"""Limits that are counted in bytes."""
+TIMES = ("wall", "cpu")
+"""Limits that are counted in seconds; all others count what they are named for."""
 MAX_PROGRAM = 128 * MIB  # bytes of one program
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)?", re.IGNORECASE)
@@ -124,6 +128,23 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise LimitsError(f"{text!r} is not a duration; write a number and ms, s, min or h, such as 10s")
     return float(match[1]) * _TIME_UNITS[(match[2] or "").lower()]
+
+
+def in_figures(words: Mapping[str, Any]) -> dict[str, Any]:
+    """Limits as people write them in a file, sizes and times in words if they like ("64MiB", "30s"), as `Limits` takes
+    them. Raises `LimitsError` naming the one that cannot be."""
+    found = {name: _in_figures(name, value) for name, value in words.items()}
+    Limits.from_wire(found)
+    return found
+
+
+def _in_figures(name: str, value: Any) -> Any:
+    if not isinstance(value, str) or name not in (*SIZES, *TIMES):
+        return value
+    try:
+        return parse_size(value) if name in SIZES else parse_duration(value)
+    except LimitsError as why:
+        raise LimitsError(f"limit {name}: {why}") from None
 
 
 def format_size(count: int) -> str:

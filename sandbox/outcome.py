@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from insitu.sandbox.limits import exact_size, format_duration
+from insitu.sandbox.limits import TIMES, exact_size, format_duration
 
 End = Literal["exit", "trap", "limit", "cancelled", "lost"]
 ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
-_SECONDS: Final = ("wall", "cpu")
 _COUNTS: Final = ("fuel", "table", "open_files", "tmp_files")
 
 
@@ -58,14 +57,18 @@ class LimitHit:
     reached: float
 
     def sentence(self) -> str:
-        allowed, reached = self._show(self.allowed), self._show(self.reached)
-        if allowed == reached and self.name in _SECONDS:
+        allowed, reached = self.figures()
+        if allowed == reached and self.name in TIMES:
             # Too near each other for rounded figures.
             reached = f"{self.reached * 1000:.1f} ms" if self.reached < 1 else f"{self.reached:.4f} s"
         return f"limit {self.name}: {allowed} allowed, {reached} reached"
 
+    def figures(self) -> tuple[str, str]:
+        """Allowed and reached, for people."""
+        return self._show(self.allowed), self._show(self.reached)
+
     def _show(self, figure: float) -> str:
-        if self.name in _SECONDS:
+        if self.name in TIMES:
             return format_duration(figure)
         if self.name in _COUNTS or self.name.endswith(" calls"):
             return str(int(figure))

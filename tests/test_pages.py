@@ -47,7 +47,9 @@ def test_links_of_a_page_lead_somewhere(page: str) -> None:
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
 
 
-@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "docs/confinement.md", "docs/node.md", "docs/sandbox.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "ARCHITECTURE.md", "docs/confinement.md", "docs/node.md", "docs/sandbox.md"]
+)
 def test_files_that_a_page_names_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     named = re.findall(

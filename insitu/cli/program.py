@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -17,11 +17,9 @@ from insitu.runtime.errors import NodeError
 from insitu.runtime.programs import SHIPPED, ProgramInfo, ProgramStore, described
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
-from insitu.sandbox.limits import MAX_PROGRAM, format_duration, format_size
+from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, format_duration, format_size
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-_TIMES: Final = ("wall", "cpu")
-_SIZES: Final = ("memory", "output", "tmp", "path", "arguments")
 
 
 def _programs(function: _Function) -> _Function:
@@ -128,7 +126,7 @@ def _shown(key: str, value: Any) -> str:
 
 
 def _limit(name: str, value: Any) -> str:
-    return format_size(value) if name in _SIZES else format_duration(value) if name in _TIMES else str(value)
+    return format_size(value) if name in SIZES else format_duration(value) if name in TIMES else str(value)
 
 
 def _figures(data: bytes, bundle: Bundle) -> str:

@@ -13,15 +13,13 @@ from insitu.runtime.errors import ProgramRejected
 from insitu.runtime.grammar import MAX_BYTES, is_name, is_version
 from insitu.sandbox.channels.named import check_name
 from insitu.sandbox.errors import ChannelError, LimitsError
-from insitu.sandbox.limits import Limits, parse_duration, parse_size
+from insitu.sandbox.limits import in_figures
 
 MAX_BYTES_OF_IT: Final = 64 << 10
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 NAME: Final = "program.toml"
 _CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 _TEXT_MAX: Final = 1000  # characters of a text for people
-_SIZES: Final = ("memory", "output", "tmp", "path", "arguments")
-_TIMES: Final = ("wall", "cpu")
 _OWN: Final = ("name", "version", "summary", "content_type", "licence", "arguments", "limits", "channels")
 _OF_A_BUNDLE: Final = (*_OWN, "entry", "files")
 
@@ -137,18 +135,8 @@ class _Reader:
         return _Reader(value, self._source, f"{key}.")
 
     def limits(self) -> dict[str, Any]:
-        inner = self.table("limits")
-        found = {key: inner._limit(key, value) for key, value in inner._words.items()}
+        words = self.table("limits")._words
         try:
-            Limits.from_wire(found)
+            return in_figures(words)
         except LimitsError as why:
-            self.refuse(f"limits: {why}")
-        return found
-
-    def _limit(self, key: str, value: Any) -> Any:
-        if isinstance(value, str) and (key in _SIZES or key in _TIMES):
-            try:
-                return parse_size(value) if key in _SIZES else parse_duration(value)
-            except LimitsError as why:
-                self.refuse(f"{key}: {why}")
-        return value
+            raise ProgramRejected(f"{self._source}: its manifest's limits: {why}") from None

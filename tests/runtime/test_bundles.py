@@ -5,6 +5,7 @@ import os
 import struct
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 
 from insitu.runtime.bundles import manifest, pack
 from insitu.runtime.bundles.archive import MAX_ENTRIES, MAX_TOTAL, RATIO_FREE, Archive
-from insitu.runtime.bundles.asked import granted
+from insitu.runtime.bundles.asked import check_within, granted
 from insitu.runtime.bundles.build import build, file_name
 from insitu.runtime.bundles.bundle import Bundle
-from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from insitu.runtime.errors import BadRequest, ProgramRejected, UnknownProgram
 from insitu.runtime.programs import ProgramStore
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MIB, Limits
@@ -268,7 +269,7 @@ def test_a_whole_manifest() -> None:
         ('name = "a"\narguments = ["\\u0000"]', "NUL"),
         (f"name = 'a'\narguments = ['{'x' * 5000}']", "arguments are over 4096 bytes"),
         ("name = 'a'\nlimits = 3", "limits is no table"),
-        ("name = 'a'\nlimits = {memory = '1 parsec'}", "limits.memory: '1 parsec' is not a size"),
+        ("name = 'a'\nlimits = {memory = '1 parsec'}", "limits: limit memory: '1 parsec' is not a size"),
         ("name = 'a'\nlimits = {memory = 1}", "limits: limit memory: 1 bytes is outside"),
         ("name = 'a'\nlimits = {network = 1}", "unknown limit 'network'"),
         ("name = 'a'\nchannels = {input = ['x']}", "channels.'input' is not known"),
@@ -286,7 +287,7 @@ def test_what_a_manifest_may_not_say(text: str, reason: str) -> None:
 
 
 def test_limits_are_granted_up_to_the_operators_and_the_launchs_own() -> None:
-    default, most = Limits(), Limits(memory=512 * MIB, wall=60.0, cpu=5.0)
+    default, most = Limits(), {"memory": 512 * MIB, "wall": 60.0, "cpu": 5.0}
     asked = {"memory": 400 * MIB, "wall": 90.0, "fuel": 10, "cpu": None}
     found = granted(asked, default, most)
     assert (found.memory, found.wall, found.fuel, found.cpu) == (400 * MIB, 60.0, 10, 5.0)
@@ -297,6 +298,32 @@ def test_limits_are_granted_up_to_the_operators_and_the_launchs_own() -> None:
     assert granted(asked, own, most).fuel == 5
     assert granted({"fuel": 2}, own).fuel == 2
     assert granted({}, own) == own
+
+
+def test_what_nobody_asks_for_is_the_operators_where_that_is_less() -> None:
+    default, most = Limits(), {"memory": 64 * MIB, "fuel": 1000, "wall": 3600.0}
+    found = granted({}, default, most)
+    assert (found.memory, found.fuel, found.wall) == (64 * MIB, 1000, default.wall)
+    assert granted({"memory": 128 * MIB, "fuel": 5}, default, most) == replace(found, fuel=5)
+    assert granted({"wall": 7200.0}, default, most).wall == 3600.0
+    assert granted({}, Limits(memory=MIB, fuel=1001), {"memory": MIB}) == Limits(memory=MIB, fuel=1001)
+
+
+def test_a_launch_that_asks_for_more_than_the_operators_is_refused_with_both_figures() -> None:
+    most = {"memory": 64 * MIB, "fuel": 1000, "wall": 30.0, "cpu": 1.0}
+    check_within(Limits(), most)
+    check_within(Limits(memory=64 * MIB, fuel=1000, wall=30.0, cpu=1.0, tmp=0), most)
+    for limits, words in (
+        (Limits(memory=65 * MIB), "limit memory: 64 MiB allowed on this node, 65 MiB asked for"),
+        (Limits(memory=64 * MIB + 1), "limit memory: 64 MiB allowed on this node, 67108865 B asked for"),
+        (Limits(fuel=1001), "limit fuel: 1000 allowed on this node, 1001 asked for"),
+        (Limits(wall=3600.0), "limit wall: 30 s allowed on this node, 3600 s asked for"),
+        (Limits(wall=30.0001), "limit wall: 30.0 s allowed on this node, 30.0001 s asked for"),
+        (Limits(cpu=1.5, fuel=5), "limit cpu: 1 s allowed on this node, 1.5 s asked for"),
+    ):
+        with pytest.raises(BadRequest) as caught:
+            check_within(limits, most)
+        assert str(caught.value) == words
 
 
 # A bundle as a whole.

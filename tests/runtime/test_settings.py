@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from insitu.runtime.client import Launch, LaunchRequest
 from insitu.runtime.errors import BadRequest
 from insitu.runtime.settings import Settings, SettingsError, TenantLimits, kinds, read
-from insitu.sandbox.limits import GIB, MIB
+from insitu.sandbox.limits import GIB, MIB, Limits
 from tests.runtime.conftest import StartNode
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "node.md"
@@ -23,9 +24,11 @@ def rows(text: str) -> list[str]:
 
 
 def test_the_page_tells_of_every_setting_and_of_no_other() -> None:
-    nodes, _, tenants = PAGE.read_text().partition("\n## Settings\n")[2].partition("[tenants]")
+    nodes, _, rest = PAGE.read_text().partition("\n## Settings\n")[2].partition("\nIn `[tenants]`")
+    tenants, _, limits = rest.partition("\n## ")[0].partition("\nIn `[limits]`")
     assert rows(nodes) == list(kinds(Settings))
     assert rows(tenants) == list(kinds(TenantLimits))
+    assert rows(limits) == [limit.name for limit in fields(Limits)]
 
 
 def test_the_pages_example_is_one(tmp_path: Path) -> None:
@@ -33,6 +36,7 @@ def test_the_pages_example_is_one(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text(example)
     settings = Settings(**{"cache": "c", **read(tmp_path / "node.toml")})
     assert settings.workers == 16
+    assert settings.limits == {"memory": GIB, "wall": 600.0}
     archive = settings.of_tenant("AUTH_archive")
     assert (archive.running, archive.memory, archive.cpu_per_minute) == (2, GIB, 90.0)
     assert settings.of_tenant("AUTH_other").running == 8
@@ -62,6 +66,10 @@ def test_all_of_them_from_a_file(tmp_path: Path) -> None:
         records = 0
         keep_failed = "/k"
         keep_failed_size = 4096
+        [limits]
+        memory = "1GiB"
+        cpu = "1min"
+        fuel = 1000
         [tenants]
         running = 3
         queued = 4
@@ -90,6 +98,7 @@ def test_all_of_them_from_a_file(tmp_path: Path) -> None:
         records=0,
         keep_failed="/k",
         keep_failed_size=4096,
+        limits={"memory": GIB, "cpu": 60.0, "fuel": 1000},
         tenants=of_all,
         tenant={"AUTH_b": TenantLimits(3, 4, None, None, 100)},
     )
@@ -107,6 +116,15 @@ WRONG = {
     "wrokers = 3": "unknown setting wrokers; allowed: socket, cache, cache_bytes, name, .*, tenants, tenant",
     "[tenants]\nrunnin = 3": r"unknown setting tenants\.runnin; allowed: running, queued, memory",
     "[tenant.AUTH_x]\nrunnin = 3": r'unknown setting tenant\."AUTH_x"\.runnin; allowed: running',
+    "limits = 3": "limits: 3 is no table",
+    "[limits]\nmemry = 3": "limits: unknown limit 'memry'; allowed: arguments, cpu, fuel, memory",
+    '[limits]\nmemory = "much"': "limits: limit memory: 'much' is not a size",
+    '[limits]\nwall = "soon"': "limits: limit wall: 'soon' is not a duration",
+    '[limits]\nfuel = "10s"': "limits: limit fuel: '10s' is not a number of units",
+    "[limits]\nfuel = 0": "limits: limit fuel: 0 units is outside",
+    "[limits]\nmemory = true": "limits: limit memory: True is not a number of bytes",
+    "[limits]\nwall = nan": "limits: limit wall: nan seconds is outside",
+    '[limits]\nmemory = "1TiB"': "limits: limit memory: 1099511627776 bytes is outside",
     "[tenants.AUTH_x]\nrunning = 3": r"unknown setting tenants\.AUTH_x; allowed",
     "tenant = 3": "tenant: 3 is no table",
     "[tenant]\nrunning = 3": 'tenant."running": 3 is no table',
@@ -172,6 +190,39 @@ def test_options_win_over_the_file_and_the_file_over_what_is_so_otherwise(
     assert ping["node"] == "test-node"  # said by an option, as is the socket
     assert ping["spares"] == 3
     assert node.run("copy")[1].isolation == "process"
+
+
+def test_no_launch_and_no_program_exceeds_the_operators_maximum(
+    start_node: StartNode, test_programs: Path, tmp_path: Path
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("modest", "greedy"):
+        (programs / f"{name}.wasm").write_bytes((test_programs / "loop.wasm").read_bytes())
+    (programs / "greedy.toml").write_text('limits = {fuel = 2000000, wall = "1h"}\n')
+    (tmp_path / "node.toml").write_text('[limits]\nfuel = 1000000\nwall = "20s"\nmemory = "1MiB"\n')
+    node = start_node("--config", str(tmp_path / "node.toml"), programs=programs)
+    # Nobody asked, or the program alone: the maximum.
+    for name in ("modest", "greedy"):
+        outcome = node.run(name)[1].outcome
+        assert outcome.limit is not None
+        assert (outcome.limit.name, outcome.limit.allowed) == ("fuel", 1_000_000)
+    # The launch asked for less, or for as much.
+    for fuel in (1000, 1_000_000):
+        outcome = node.run("greedy", limits=Limits(fuel=fuel))[1].outcome
+        assert outcome.limit is not None
+        assert (outcome.limit.name, outcome.limit.allowed) == ("fuel", fuel)
+    # It asked for more.
+    served = node.client.ping()["served"]
+    for limits, words in (
+        (Limits(fuel=1_000_001), "limit fuel: 1000000 allowed on this node, 1000001 asked for"),
+        (Limits(wall=21.0), "limit wall: 20 s allowed on this node, 21 s asked for"),
+        (Limits(memory=2 * MIB), "limit memory: 1 MiB allowed on this node, 2 MiB asked for"),
+    ):
+        for name in ("modest", "sha256:" + "0" * 64):  # before anything is fetched
+            with pytest.raises(BadRequest, match=words):
+                node.run(name, limits=limits)
+    assert node.client.ping()["served"] == served
 
 
 def insitu(*words: str, **env: str) -> "subprocess.CompletedProcess[str]":
