@@ -16,13 +16,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
 import insitu
 from insitu.runtime import process, wire
+from insitu.runtime.answer import Answer
 from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.compiling import Compiling
 from insitu.runtime.confine import identity
@@ -539,13 +540,12 @@ class Node:
         self._pool.ready(id_)
         self._dispatch()
 
-    def worker_answered(self, id_: int, message: Mapping[str, Any]) -> None:
+    def worker_answered(self, id_: int, answer: Answer) -> None:
         task = self._running.pop(id_)
-        outcome = Outcome.from_wire(message["outcome"])
+        outcome, begun = answer.outcome, answer.begun
         if task.killed is not None:
             outcome = replace(task.killed, usage=outcome.usage, stderr=outcome.stderr)
         clean = outcome.end == "exit"
-        begun = message["begun"]
         if not self._pool.done(id_, clean=clean):
             self._force.dismiss(id_)
         self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())

@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-from insitu.runtime import process, wire
+from insitu.runtime import answer, process, wire
+from insitu.runtime.answer import Answer
 from insitu.runtime.cache import CACHE_BYTES
 from insitu.runtime.confine.settings import DEFAULT, Confinement
 from insitu.runtime.errors import ProtocolError
@@ -50,13 +51,13 @@ class Events(Protocol):
 
     def worker_forked(self, id_: int, generation: int) -> None: ...
     def worker_ready(self, id_: int) -> None: ...
-    def worker_answered(self, id_: int, message: Mapping[str, Any]) -> None: ...
+    def worker_answered(self, id_: int, answer: Answer) -> None: ...
     def worker_gone(self, id_: int, how: str, cpu_ns: int) -> None:
         """`cpu_ns`: CPU nanoseconds since its last answer; 0 when nobody knows."""
 
 
 class _Worker:
-    __slots__ = ("cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
+    __slots__ = ("blame", "busy", "cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -64,6 +65,9 @@ class _Worker:
         self.pidfd: int | None = None
         self.status: int | None = None
         self.ready = False
+        self.busy = False
+        """It was given a launch, and has not answered."""
+        self.blame = ""
         self.eof = False
         self.timer: Timer | None = None
         self.cpu_ns = 0
@@ -191,7 +195,9 @@ class Workforce:
 
     def send(self, id_: int, message: dict[str, Any], fds: Sequence[int]) -> None:
         """Hand a launch over. Raises OSError when the worker is gone: then the launch has not begun."""
-        wire.send_packet(self._workers[id_].sock, message, fds)
+        worker = self._workers[id_]
+        wire.send_packet(worker.sock, message, fds)
+        worker.busy = True
 
     def kill(self, id_: int) -> int:
         """End it now. Returns the CPU nanoseconds of its current launch."""
@@ -335,34 +341,50 @@ class Workforce:
         except BlockingIOError:
             return
         except ProtocolError as why:
-            log.error("worker %d speaks another language: %s", worker.pid, why)
-            self.kill(id_)
-            packet = None
+            return self._distrust(id_, why)
         if packet is None:
-            # How it died is for the spawner to tell; a word that never comes must not hold a record back.
-            worker.eof = True
-            self._loop.forget(worker.sock.fileno())
-            if worker.status is not None:
-                self._lost(id_, _how(worker.status))
-            else:
-                worker.timer = self._loop.after(_STATUS_WAIT, lambda: self._lost(id_, "ended"))
-            return
-        message, _fds = packet
-        if "ready" in message:
-            # It may be quicker than the spawner's word of it, before which it cannot be killed: so it takes no launch.
-            worker.ready = True
-            worker.cpu_ns = message["cpu_ns"]
-            if worker.pidfd is not None:
-                self._events.worker_ready(id_)
+            return self._over(id_)
+        message, fds = packet
+        wire.close_all(fds)
+        try:
+            if worker.ready and not worker.busy:
+                raise ProtocolError("a word when nothing was asked")
+            said = answer.answered(message) if worker.busy else None
+            worker.cpu_ns = answer.ready(message) if said is None else said.cpu_ns
+        except ProtocolError as why:
+            return self._distrust(id_, why)
+        if said is not None:
+            worker.busy = False
+            return self._events.worker_answered(id_, said)
+        # It may be quicker than the spawner's word of it, before which it cannot be killed: so it takes no launch.
+        worker.ready = True
+        if worker.pidfd is not None:
+            self._events.worker_ready(id_)
+        return None
+
+    def _distrust(self, id_: int, why: ProtocolError) -> None:
+        """It is not itself any more. `worker_gone` follows as for any that is killed."""
+        worker = self._workers[id_]
+        worker.blame = f"was ended: it said what no worker says ({why})"
+        self.kill(id_)
+        self._over(id_)
+
+    def _over(self, id_: int) -> None:
+        """It says no more. How it died is for the spawner to tell; a word that never comes must not hold a record
+        back."""
+        worker = self._workers[id_]
+        worker.eof = True
+        self._loop.forget(worker.sock.fileno())
+        if worker.status is not None:
+            self._lost(id_, _how(worker.status))
         else:
-            worker.cpu_ns = message["cpu_ns"]
-            self._events.worker_answered(id_, message)
+            worker.timer = self._loop.after(_STATUS_WAIT, lambda: self._lost(id_, "ended"))
 
     def _lost(self, id_: int, how: str) -> None:
         worker = self._workers.pop(id_, None)
         if worker is not None:
             self._forget(worker)
-            self._events.worker_gone(id_, how, worker.spent)
+            self._events.worker_gone(id_, worker.blame or how, worker.spent)
 
     def _forget(self, worker: _Worker) -> None:
         if worker.timer is not None:
