@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
+from benchmarks.daemon import running_node
 from benchmarks.interleave import Figure, Interleave, table
+from benchmarks.load import IDLE, processors_busy
 
 _FIGURES: list[Figure] = []
+_NOTES: list[str] = []
 
 
 @pytest.fixture
 def interleave(benchmark: Any) -> Interleave:
     """Compares two things turn by turn; see interleave.py."""
-    return Interleave(benchmark, _FIGURES)
+    return Interleave(benchmark, _FIGURES, _NOTES)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +44,34 @@ def kilobyte_file(place: Path, kilobyte: bytes) -> Iterator[int]:
     os.close(fd)
 
 
+@pytest.fixture(scope="module", params=["process", "shared"])
+def isolation(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def load(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What to add to a figure's name: whether the other processors are busy (see `load.both_loads`)."""
+    with processors_busy(getattr(request, "param", IDLE)) as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def programs(place: Path) -> Path:
+    """The directory of the node's programs."""
+    directory = place / "programs"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def node(place: Path, programs: Path, isolation: str) -> Iterator[str]:
+    with running_node(place, "--isolation", isolation, programs=programs) as socket:
+        yield socket
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _FIGURES:
         terminalreporter.section("figures: ours against the yardstick, measured in turns")
-        for line in table(_FIGURES):
+        for line in [*table(_FIGURES), *_NOTES]:
             terminalreporter.write_line(line)

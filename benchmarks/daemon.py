@@ -12,6 +12,7 @@ from insitu.runtime.client import NodeClient
 from insitu.runtime.errors import NodeUnavailable
 
 PATIENCE: Final = 30.0  # seconds
+AT_REST: Final = 0.002
 SHIPPED_CAT: Final = Path(__file__).parent.parent / "insitu" / "programs" / "cat.wasm"
 
 
@@ -53,6 +54,7 @@ def wait_until_quiet(path: str, process: "subprocess.Popen[bytes] | None" = None
             if about["idle"] >= max(1, about["spares"]) and not (
                 about["running"] or about["queued"] or about["forking"]
             ):
+                time.sleep(AT_REST)  # it sees us hang up
                 return
         if time.monotonic() > deadline:
             raise RuntimeError(f"the node at {path} does not come to rest")

@@ -65,6 +65,11 @@ class Figure:
         return statistics.median(self.ours) / statistics.median(self.yardstick)
 
     @property
+    def worst_ratio(self) -> float:
+        """99th percentile of ours by 99th percentile of the yardstick."""
+        return percentile(self.ours, 99) / percentile(self.yardstick, 99)
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95 % confidence interval of `ratio`: a percentile bootstrap over pairs, with a fixed seed."""
         chance = random.Random(_SEED)
@@ -94,6 +99,7 @@ class Figure:
             f"yardstick_{self.unit}": _centiles(self.yardstick),
             "ratio": self.ratio,
             "ratio_interval_95": self.interval,
+            "ratio_p99": self.worst_ratio,
             "pair_ratio_p10_p90": self.spread,
             "verdict": self.verdict(),
         }
@@ -179,8 +185,18 @@ def compare(name: str, ours: Turns, yardstick: Turns, *, pairs: int, warm_up: in
 class Interleave:
     """Runs the turns under pytest-benchmark, whose own table shows the wall time of our side."""
 
-    def __init__(self, benchmark: Any, figures: list[Figure]) -> None:
-        self._benchmark, self._figures = benchmark, figures
+    def __init__(self, benchmark: Any, figures: list[Figure], notes: list[str]) -> None:
+        self._benchmark, self._figures, self._notes = benchmark, figures, notes
+
+    def add(self, figure: Figure) -> None:
+        """One more that was found on the way."""
+        self._benchmark.extra_info[figure.name] = figure.as_info()
+        self._figures.append(figure)
+
+    def note(self, line: str) -> None:
+        """What is no ratio, to be printed below the table."""
+        self._benchmark.extra_info.setdefault("notes", []).append(line)
+        self._notes.append(line)
 
     def __call__(
         self,
@@ -207,7 +223,7 @@ class Interleave:
 
 def table(figures: Sequence[Figure]) -> list[str]:
     """Lines to print."""
-    head = ("figure", "pairs", "ours p50 / p99", "yardstick p50 / p99", "ratio", "95 %", "pairs p10 to p90", "")
+    head = ("figure", "pairs", "ours p50 / p99", "yardstick p50 / p99", "ratio", "95 %", "p99", "pairs p10 to p90", "")
     rows = [head, *(_row(figure) for figure in figures)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -223,6 +239,7 @@ def _row(figure: Figure) -> tuple[str, ...]:
         _pair(figure.yardstick, figure.unit),
         f"{figure.ratio:.3f}",
         f"{low:.3f} to {high:.3f}",
+        f"{figure.worst_ratio:.2f}",
         f"{few:.2f} to {most:.2f}",
         figure.verdict(),
     )

@@ -1,23 +1,31 @@
 """Guests made for a benchmark, as wasm."""
 
+import random
+from collections.abc import Iterator
+from typing import Final
+
 from insitu.sandbox.program import to_wasm
 
-_PAGE = 64 << 10
+_PAGE: Final = 64 << 10
+_FUNCTION, _CODE, _DATA = 3, 10, 11
+_STEPS: Final = 100
+"""Of each function of `large_cat`, 10 bytes each."""
 
 
-def cat(buffer: int) -> bytes:
+def cat(buffer: int, *, more_pages: int = 0) -> bytes:
     """stdin to stdout by reads of at most `buffer` bytes, which must be a whole number of wasm pages.
 
-    Exits with 1 when a read fails, with 2 when a write does.
+    Exits with 1 when a read fails, with 2 when a write does. `more_pages` of memory lie above the buffer.
     """
     assert buffer % _PAGE == 0
     return to_wasm(
         f"""
         (module
+          (type (func (param i32) (result i32)))
           (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
           (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-          (memory (export "memory") {1 + buffer // _PAGE})
+          (memory (export "memory") {1 + buffer // _PAGE + more_pages})
           (func (export "_start")
             (loop $again
               (i32.store (i32.const 0) (i32.const {_PAGE}))
@@ -35,6 +43,85 @@ def cat(buffer: int) -> bytes:
                 (br $again))))))
         """.encode()
     )
+
+
+def large_cat(buffer: int, *, code: int, data: int, gap: int = 0) -> bytes:
+    """`cat` that brings so many bytes of code that it does not call, all functions different, and of data that it does
+    not look at: half of it begins `gap` bytes after the other half's end. Both are the same for the same figures."""
+    chance, at, pages = random.Random(code), _PAGE + buffer, -(-(data + gap) // _PAGE)
+    wasm = cat(buffer, more_pages=pages)
+    count = code // (_STEPS * 10)
+    functions = b"".join(_with_size(_function(chance)) for _ in range(count))
+    half = data // 2
+    segments = [(at, chance.randbytes(half)), (at + half + gap, chance.randbytes(data - half))] if data else []
+    out = bytearray(wasm[:8])
+    for kind, body in _sections(wasm):
+        if kind == _FUNCTION:
+            body = _more(body, count, bytes(count))  # of the first type, all of them
+        elif kind == _CODE:
+            body = _more(body, count, functions)
+        out += bytes([kind]) + _with_size(body)
+    if segments:
+        body = b"".join(b"\0\x41" + _signed(where) + b"\x0b" + _with_size(what) for where, what in segments)
+        out += bytes([_DATA]) + _with_size(_unsigned(len(segments)) + body)
+    return bytes(out)
+
+
+def _function(chance: random.Random) -> bytes:
+    """(param i32) (result i32): a hundred times local.get 0, i32.const ?, i32.<operation>, local.set 0 or so."""
+    body = bytearray(b"\0")
+    for _ in range(_STEPS):
+        constant = chance.getrandbits(21) | 1 << 20  # four bytes of LEB128
+        operation = chance.choice((0x6A, 0x6B, 0x6C, 0x71, 0x72, 0x73, 0x77, 0x78))
+        body += b"\x20\0\x41" + _signed(constant).ljust(4, b"\0") + bytes([operation]) + b"\x21\0"
+    return bytes(body + b"\x20\0\x0b")
+
+
+def _sections(wasm: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 8
+    while at < len(wasm):
+        kind = wasm[at]
+        size, at = _read(wasm, at + 1)
+        yield kind, wasm[at : at + size]
+        at += size
+
+
+def _more(body: bytes, count: int, items: bytes) -> bytes:
+    """A section with so many items more."""
+    before, at = _read(body, 0)
+    return _unsigned(before + count) + body[at:] + items
+
+
+def _with_size(body: bytes) -> bytes:
+    return _unsigned(len(body)) + body
+
+
+def _read(data: bytes, at: int) -> tuple[int, int]:
+    """An unsigned LEB128 and where it ends."""
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if byte < 0x80:
+            return value, at
+
+
+def _unsigned(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _signed(value: int) -> bytes:
+    """Of a number that is not negative."""
+    out = bytearray()
+    while value >= 0x40:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
 
 
 def toucher() -> bytes:

@@ -1,7 +1,7 @@
 """The turns that several benchmarks share: a launch to its first byte, and the same by native spawn."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from benchmarks.interleave import Turn, Turns
@@ -11,7 +11,18 @@ CAT: Final = "/bin/cat"
 _CHUNK: Final = 64 << 10
 
 
-def launched(socket: str, file: int, data: bytes, name: Callable[[], str], after: Callable[[], None]) -> Turns:
+Spawn = Callable[[str, Sequence[str], int, int], int]
+"""(path, words, stdin, stdout) → the child's process id."""
+
+
+def launched(
+    socket: str,
+    file: int,
+    data: bytes,
+    name: Callable[[], str],
+    after: Callable[[], None],
+    args: Sequence[str] = (),
+) -> Turns:
     """connect → first byte of `name()` on `file`, through the node at `socket`. `after`: when all is over."""
 
     def turn() -> Turn:
@@ -19,7 +30,7 @@ def launched(socket: str, file: int, data: bytes, name: Callable[[], str], after
         reading, writing = os.pipe2(os.O_CLOEXEC)
         yield None
         launch = Launch.connect(socket)
-        accepted = launch.start(LaunchRequest(program, tenant="AUTH_bench"), stdin=file, stdout=writing)
+        accepted = launch.start(LaunchRequest(program, tuple(args), tenant="AUTH_bench"), stdin=file, stdout=writing)
         os.close(writing)
         first = os.read(reading, _CHUNK)
         yield None
@@ -34,7 +45,16 @@ def launched(socket: str, file: int, data: bytes, name: Callable[[], str], after
     return turn
 
 
-def spawned(file: int, data: bytes) -> Turns:
+def by_python(path: str, words: Sequence[str], stdin: int, stdout: int) -> int:
+    """Python's own posix_spawn, which shares the memory until the child executes: the quickest that there is, for one
+    at a time."""
+    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1)]
+    return os.posix_spawn(path, list(words), {}, file_actions=actions)
+
+
+def spawned(
+    file: int, data: bytes, *, spawn: Spawn = by_python, path: str = CAT, words: Sequence[str] = ("cat",)
+) -> Turns:
     """Native spawn: `posix_spawn` of /bin/cat on the same bytes, to the first byte.
 
     Its environment is empty, which is the quickest that it can be: no locale is loaded.
@@ -44,8 +64,7 @@ def spawned(file: int, data: bytes) -> Turns:
         os.lseek(file, 0, os.SEEK_SET)  # cat reads from where the shared offset stands
         reading, writing = os.pipe2(os.O_CLOEXEC)
         yield None
-        actions = [(os.POSIX_SPAWN_DUP2, file, 0), (os.POSIX_SPAWN_DUP2, writing, 1)]
-        pid = os.posix_spawn(CAT, ["cat"], {}, file_actions=actions)
+        pid = spawn(path, words, file, writing)
         os.close(writing)
         first = os.read(reading, _CHUNK)
         yield None
