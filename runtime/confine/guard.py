@@ -164,6 +164,7 @@ class Guard:
     def enter_compiler(self, *reads: str) -> None:
         """All that can be had. `reads`: the paths that it reads."""
         self._setup.reads = reads
+        self._setup.images = frozenset()  # it runs nothing, so it maps none of them
         self._take("compiler", BEFORE_THREADS["compiler"])
         last_words.instead_of_tracebacks()
         self._filter("compiler")

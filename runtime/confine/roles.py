@@ -49,6 +49,8 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
     ),
     "compiler": (
         Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
+        # Before what opens something: they may be more than the limits let a compiler have.
+        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
         Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
         Measure("capabilities", "root's rights", capabilities.take_in_compiler, capabilities.prove_in_compiler),
         _STILL_NO_NEW,
@@ -56,7 +58,6 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
             "landlock", "all paths but the program and the cache", landlock.take_in_compiler, landlock.prove_closed
         ),
         _UNDUMPABLE,
-        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
     ),
 }
 AFTER_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {

@@ -10,7 +10,8 @@ import pytest
 from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
-from insitu.runtime.programs import ProgramStore
+from insitu.runtime.loaded import COUNT
+from insitu.runtime.programs import SHIPPED, ProgramStore
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 from tests.runtime.conftest import NodeProcess, StartNode
@@ -317,3 +318,16 @@ def test_a_cache_that_became_unwritable_degrades_to_memory(start_node: StartNode
     copied(node, "cat")
     copied(node, "copy")
     assert "program cat is kept in memory alone" in node.log.read_text()
+
+
+def test_however_many_programs_are_loaded_another_can_be_compiled(start_node: StartNode, tmp_path: Path) -> None:
+    """The spawner has a descriptor open for each, which its compilers have from it and may not have many of."""
+    module = (SHIPPED / "cat.wasm").read_bytes()  # it has data, of which the engine keeps an image
+    names = [f"cat{number:03}" for number in range(COUNT + 5)]
+    for name in names:
+        put(tmp_path, name, module + b"\0\x08\x01n" + name.encode())  # a custom section `n` makes it another
+    node = start_node(programs=tmp_path, cache=tmp_path / "cache")
+    for name in names:
+        output, record = node.run(name, stdin=name.encode())
+        assert output == name.encode(), record.outcome.sentence()
+    assert node.client.ping()["loaded"] >= COUNT
