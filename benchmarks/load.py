@@ -35,7 +35,9 @@ def processors_busy(load: str) -> Iterator[str]:
         raise RuntimeError("there is no other processor that could be busy")
     burners = [
         subprocess.Popen(
-            [sys.executable, "-c", _BURN, str(os.getpid()), str(number)], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+            [sys.executable, "-c", _BURN, str(os.getpid()), str(number)],
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
         for number in others
     ]

@@ -38,7 +38,13 @@ def compiled(place: Path, programs: Path, kilobyte: bytes, kilobyte_file: int) -
 
 @both_loads
 def test_warm(
-    interleave: Interleave, compiled: list[str], node: str, isolation: str, load: str, kilobyte: bytes, kilobyte_file: int
+    interleave: Interleave,
+    compiled: list[str],
+    node: str,
+    isolation: str,
+    load: str,
+    kilobyte: bytes,
+    kilobyte_file: int,
 ) -> None:
     """A worker stands ready: with isolation `process`, a spare that has been replaced since the last launch."""
     interleave(

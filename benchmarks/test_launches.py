@@ -91,4 +91,4 @@ def test_burst(
         line += f", after {percentile(took, 50):.0f} / {percentile(took, 99):.0f} ms"
     interleave.note(f"{line}; {len(refusals)} were refused")
     for why, count in Counter(refusals).items():
-        interleave.note(f"    {count} × {why}")
+        interleave.note(f"    {count} times: {why}")
