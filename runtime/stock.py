@@ -1,16 +1,18 @@
 """Programs ready to run: from the cache, or handed over in memory where there is no cache to speak of.
 
-The compiler's half (`prepare`) turns a program's file into what the spawner's half (`load`) maps: machine code, and for
-a bundle its files (`bundles/pack.py`). They meet in the cache. When the disk will not have it, the compiler gives its
-product away as sealed memfds instead: they go by way of the node, which only passes descriptors on, and live as long as
-the program stays loaded. What a stranger sent is unpacked and compiled in the compiler alone.
+The compiler's part (`prepare`) turns a program's file into machine code, and for a bundle also its files laid out flat
+(`bundles/pack.py`). What a stranger sent is unpacked and compiled there alone, so a compiler can write nowhere: it gives
+its product away as sealed memfds, which go by way of the node, who only passes descriptors on. The storekeeper's part
+(`store`) writes them into the cache, under the digest of what was to be compiled and no other: whoever takes a compiler
+over can spoil that one program, and no more. The spawner's part (`load`) maps what is in the cache; when the disk would
+not have it, the memfds, which live as long as the program stays loaded.
 """
 
 import fcntl
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from insitu.runtime.bundles import pack
 from insitu.runtime.bundles.bundle import Bundle
@@ -18,7 +20,7 @@ from insitu.runtime.bundles.pack import Pack
 from insitu.runtime.cache import CompiledCache
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
-from insitu.sandbox.errors import EngineError
+from insitu.sandbox.errors import EngineError, ProgramError
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
@@ -40,13 +42,16 @@ class Stock:
                 return None  # whoever made it could still change it
             path: Path | None = Path(f"/proc/self/fd/{handed[0]}")
             if bundle:
-                brought = pack.read(handed[1])
+                try:
+                    brought = pack.read(handed[1])
+                except ValueError as why:
+                    raise ProgramError(f"{name}: its compiler made {why}") from None
         else:
             if bundle:
                 brought = self._files(digest)
                 if brought is None:
                     return None
-            path = self._cache.find(brought.wasm if brought is not None else digest)
+            path = self._cache.find(digest)
         if path is None:
             return None
         try:
@@ -58,7 +63,7 @@ class Stock:
         program = self._runner.link(module, digest, name)
         program.size = os.stat(path).st_size
         if brought is not None:
-            program.code, program.files = brought.wasm, brought.files
+            program.files = brought.files
             program.size += brought.size
         return program
 
@@ -77,51 +82,29 @@ class Stock:
         finally:
             os.close(fd)
 
-    def prepare(self, path: str, digest: str, name: str, *, bundle: bool, keep: Collection[Path]) -> "Prepared":
-        """Compile, and unpack, what is at `path`. Raises `ProgramError`, `ProgramRejected`, OSError, `EngineError`.
-
-        `keep`: entries of the cache that are loaded.
-        """
+    def prepare(self, path: str, digest: str, name: str, *, bundle: bool) -> list[int]:
+        """Compile, and unpack, what is at `path`: descriptors of the code and, for a bundle, of its files. Raises
+        `ProgramError`, `ProgramRejected`, OSError, `EngineError`."""
         data = Path(path).read_bytes()
         if program_digest(data) != digest:
             raise OSError(None, f"{path} changed while it was looked at; ask again")
-        code_digest, files = digest, None
+        files = None
         if bundle:
             found = Bundle(data, name)
-            data = found.wasm()
-            code_digest = program_digest(data)
-            files = pack.write(code_digest, found.files())
-        code = None
-        if not bundle or self._cache.find(code_digest) is None:
-            module = compile_program(self._runner.engine, to_wasm(data, name), name)
-            code = raw.serialize(module)
-        try:
-            if files is not None:
-                self._cache.store_files(digest, files, keep)
-            if code is not None:
-                self._cache.store(code_digest, code, keep)
-        except OSError as why:
-            if code is None:
-                code = self._cache.path(code_digest).read_bytes()
-            handed = [_sealed(part) for part in (code, files) if part is not None]
-            return Prepared(handed, f"{self._cache.directory}: {why.strerror or why}")
-        return Prepared([], "")
+            data, files = found.wasm(), pack.write(found.files())
+        code = raw.serialize(compile_program(self._runner.engine, to_wasm(data, name), name))
+        return [_sealed(code)] if files is None else [_sealed(code), _sealed(files)]
+
+    def store(self, digest: str, made: Sequence[int], keep: Collection[Path]) -> None:
+        """Keep what `prepare` gave. `keep`: entries of the cache that are loaded. Raises OSError when it cannot be."""
+        code, *files = [os.pread(fd, os.fstat(fd).st_size, 0) for fd in made]
+        for data in files:
+            self._cache.store_files(digest, data, keep)
+        self._cache.store(digest, code, keep)
 
     def entries(self, programs: Collection[Program]) -> set[Path]:
         """Of the cache, those of programs that are loaded."""
-        return {self._cache.path(p.code) for p in programs} | {self._cache.files_path(p.digest) for p in programs}
-
-
-class Prepared:
-    """`handed`: descriptors of what could not be kept, for `Stock.load`; `unkept`: why it could not."""
-
-    __slots__ = ("handed", "unkept")
-
-    def __init__(self, handed: list[int], unkept: str) -> None:
-        self.handed, self.unkept = handed, unkept
-
-    def to_wire(self) -> dict[str, Any]:
-        return {"unkept": self.unkept} if self.unkept else {}
+        return {path(p.digest) for p in programs for path in (self._cache.path, self._cache.files_path)}
 
 
 def _sealed(data: bytes) -> int:

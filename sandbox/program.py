@@ -46,13 +46,11 @@ def compile_program(engine: raw.Engine, wasm: bytes, source: str = "program") ->
 class Program:
     """A compiled program linked against a host. Kept for many launches."""
 
-    __slots__ = ("code", "digest", "files", "module", "pre", "size")
+    __slots__ = ("digest", "files", "module", "pre", "size")
 
     def __init__(self, linker: raw.Linker, module: raw.Module, digest: str, source: str = "program") -> None:
         """Raises `ProgramError` naming what is missing: the `_start` of a command, or whatever provides an import."""
         self.module, self.digest = module, digest
-        self.code = digest
-        """The module's own digest: another than the program's, if that is a bundle."""
         self.size = 0
         """Bytes that it maps while it is loaded, if whoever loaded it has said so."""
         self.files = NO_FILES

@@ -1,10 +1,10 @@
 """A bundle's files laid out flat, as they lie in the cache: one file, to be mapped and handed to guests.
 
-     0            8              12
-    +------------+--------------+---------------------------------------------+----------------------+
-    | magic      | length, u32  | JSON {"wasm": digest, "files": [[path, n]…]} | the bytes of each … |
-    | insitu\\0\\0 | little-endian|                                             |                      |
-    +------------+--------------+---------------------------------------------+----------------------+
+     0            8               12
+    +------------+---------------+-------------------+---------------------+
+    | magic      | length, u32   | JSON [[path, n]…] | the bytes of each … |
+    | insitu\\0\\0 | little-endian |                   |                     |
+    +------------+---------------+-------------------+---------------------+
 
 The compiler, confined, unpacks what a stranger packed; the spawner maps the result before it forks, so workers open
 nothing, and all of them share the pages. Nothing of it stands in the host's file system under a name of the stranger's.
@@ -25,21 +25,18 @@ _HEAD: Final = struct.Struct("<8sI")
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    wasm: str
-    """Digest of the module in the bundle: its machine code is kept by that."""
     files: Files
     size: int
     """Bytes that are mapped."""
 
 
-def write(wasm: str, files: Mapping[str, bytes]) -> bytes:
-    index = {"wasm": wasm, "files": [[path, len(data)] for path, data in files.items()]}
-    head = json.dumps(index, separators=(",", ":")).encode()
+def write(files: Mapping[str, bytes]) -> bytes:
+    head = json.dumps([[path, len(data)] for path, data in files.items()], separators=(",", ":")).encode()
     return b"".join([_HEAD.pack(_MAGIC, len(head)), head, *files.values()])
 
 
 def read(fd: int) -> Pack:
-    """Maps it. The file is from our own cache and was held against its sum. Raises ValueError when it is none."""
+    """Maps it. Raises ValueError when it is none: it comes from a compiler, which a stranger may have taken over."""
     mapped = memoryview(mmap.mmap(fd, 0, prot=mmap.PROT_READ))
     if len(mapped) < _HEAD.size:
         raise ValueError("no pack")
@@ -47,11 +44,15 @@ def read(fd: int) -> Pack:
     if magic != _MAGIC:
         raise ValueError("no pack")
     at = _HEAD.size + length
-    index = json.loads(bytes(mapped[_HEAD.size : at]))
     files: dict[str, memoryview] = {}
-    for path, size in index["files"]:
-        files[path] = mapped[at : at + size]
-        at += size
+    try:
+        for path, size in json.loads(bytes(mapped[_HEAD.size : at])):
+            if not isinstance(path, str) or not isinstance(size, int) or size < 0:
+                raise ValueError("a pack with names or sizes that are none")
+            files[path] = mapped[at : at + size]
+            at += size
+    except (TypeError, RecursionError):
+        raise ValueError("a pack without a list of its files") from None
     if at != len(mapped):
         raise ValueError("a pack of another length")
-    return Pack(index["wasm"], Files.held(files), len(mapped))
+    return Pack(Files.held(files), len(mapped))

@@ -165,9 +165,17 @@ class Guard:
         """All that can be had. `reads`: the paths that it reads."""
         self._setup.reads = reads
         self._setup.images = frozenset()  # it runs nothing, so it maps none of them
-        self._take("compiler", BEFORE_THREADS["compiler"])
+        self._enter("compiler")
+
+    def enter_storekeeper(self, fds: Iterable[int]) -> None:
+        """All that can be had. `fds`: what it is to store."""
+        self._setup.images = frozenset(fds)
+        self._enter("storekeeper")
+
+    def _enter(self, role: Role) -> None:
+        self._take(role, BEFORE_THREADS[role])
         last_words.instead_of_tracebacks()
-        self._filter("compiler")
+        self._filter(role)
 
     def _take(self, role: Role, measures: Iterable[Measure]) -> None:
         for measure in measures:

@@ -1,4 +1,4 @@
-"""The system calls of spawner and compiler, and so the most that anything forked from them can have.
+"""The system calls of spawner, compiler and storekeeper, and so the most that anything forked from them can have.
 
 What only an attacker would ask for ends the process; of the rest, what is not listed fails with EPERM: both do much
 with Python's and the engine's libraries, and a call that a new version of those makes must not end the service.
@@ -29,12 +29,17 @@ FATAL: Final = (
 
 _FILES: Final = (
     *("openat", "open", "stat", "lstat", "statx", "access", "faccessat", "faccessat2", "readlink", "readlinkat"),
-    *("getdents64", "getcwd", "unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "chmod"),
-    *("fchmod", "fchmodat", "utimensat", "ftruncate", "fallocate", "fsync", "fdatasync", "copy_file_range"),
+    *("getdents64", "getcwd", "ftruncate", "fallocate", "fsync", "fdatasync", "copy_file_range"),
     *("sendfile", "statfs", "fstatfs", "dup", "dup2", "dup3", "flock", "preadv2", "umask"),
     *("memfd_create", "pipe", "pipe2", "close_range", "newfstatat", "ioctl", "fcntl", "msync", "chdir", "fchdir"),
 )
 """The cache of compiled programs, programs themselves, and Python's modules."""
+_CHANGING: Final = (
+    *("unlink", "unlinkat", "rename", "renameat", "renameat2", "mkdir", "mkdirat", "chmod", "fchmod", "fchmodat"),
+    "utimensat",
+)
+"""The cache, which a storekeeper changes: a compiler does not."""
+_TO_CHANGE: Final = 0o1 | 0o2 | 0o100 | 0o1000 | 0o20000000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC, O_TMPFILE's own bit
 _PROCESSES: Final = (
     *("wait4", "waitid", "getppid", "pidfd_open", "set_tid_address", "set_robust_list", "rseq", "prctl"),
     *("arch_prctl", "prlimit64", "getrlimit", "setrlimit", "setpriority", "getpriority", "sched_getaffinity"),
@@ -56,6 +61,7 @@ _CONFINING: Final = (
 def _base() -> tuple[Rule, ...]:
     groups = (
         (_FILES, "files"),
+        (_CHANGING, "the cache"),
         (_PROCESSES, "processes and threads"),
         (_NODE, "the node"),
         (_CONFINING, "giving up more"),
@@ -74,7 +80,11 @@ SPAWNER_RULES: Final[tuple[Rule, ...]] = (
     Rule("fork", _PROCESS_ONLY),
     Rule("vfork", _PROCESS_ONLY),
 )
+_THREADS: Final = Rule("clone", "threads, and no process", (Arg(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),), ALLOW)
+STOREKEEPER_RULES: Final[tuple[Rule, ...]] = (*_base(), _THREADS)
 COMPILER_RULES: Final[tuple[Rule, ...]] = (
-    *_base(),
-    Rule("clone", "threads to compile in, and no process", (Arg(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),), ALLOW),
+    *(rule for rule in _base() if rule.name not in ("open", "openat", *_CHANGING)),
+    Rule("openat", "the program and Python's modules, to read", (Arg(2, (0,), mask=_TO_CHANGE),), otherwise=DEFAULT),
+    Rule("open", "likewise", (Arg(1, (0,), mask=_TO_CHANGE),), otherwise=DEFAULT),
+    _THREADS,
 )

@@ -1,8 +1,8 @@
 """Landlock: which paths a process may use, whatever its user may. Also TCP ports, and signals to processes outside.
 
-Holds back, in a worker: every path there is. In spawner and compiler: writing anywhere but in the cache, executing
-anything, and in a compiler also reading anything but the program, the cache and Python's modules. seccomp cannot do
-that: a path is in memory, which a filter does not see.
+Holds back, in a worker: every path there is. In a spawner: writing anywhere but in the cache, and executing anything.
+In a compiler: all but reading the program and Python's modules; in a storekeeper: all but the cache and these. seccomp
+cannot do that: a path is in memory, which a filter does not see.
 """
 
 import ctypes
@@ -74,9 +74,16 @@ def take_in_spawner(setup: Setup) -> None:
 
 
 def take_in_compiler(setup: Setup) -> None:
-    # Python's own modules too: one may be imported late.
-    modules = [path for path in (*sys.path, os.path.dirname(os.__file__)) if path]
-    _restrict(ruleset({**dict.fromkeys((*modules, *setup.reads), READ), setup.cache: CHANGE}))
+    _restrict(ruleset(dict.fromkeys((*_modules(), *setup.reads), READ)))
+
+
+def take_in_storekeeper(setup: Setup) -> None:
+    _restrict(ruleset({**dict.fromkeys(_modules(), READ), setup.cache: CHANGE}))
+
+
+def _modules() -> list[str]:
+    """Where Python's own are: one may be imported late."""
+    return [path for path in (*sys.path, os.path.dirname(os.__file__)) if path]
 
 
 def take_in_worker(setup: Setup) -> None:

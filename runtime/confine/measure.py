@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-Role = Literal["spawner", "worker", "compiler"]
-ROLES: Final[tuple[Role, ...]] = ("spawner", "worker", "compiler")
+Role = Literal["spawner", "worker", "compiler", "storekeeper"]
+ROLES: Final[tuple[Role, ...]] = ("spawner", "worker", "compiler", "storekeeper")
 
 
 class Missing(Exception):

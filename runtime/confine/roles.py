@@ -54,9 +54,16 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
         Measure("capabilities", "root's rights", capabilities.take_in_compiler, capabilities.prove_in_compiler),
         _STILL_NO_NEW,
-        Measure(
-            "landlock", "all paths but the program and the cache", landlock.take_in_compiler, landlock.prove_closed
-        ),
+        Measure("landlock", "all paths but the program", landlock.take_in_compiler, landlock.prove_closed),
+        _UNDUMPABLE,
+        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
+    ),
+    "storekeeper": (
+        Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
+        Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
+        Measure("capabilities", "root's rights", capabilities.take_all, capabilities.prove_none),
+        _STILL_NO_NEW,
+        Measure("landlock", "all paths but the cache", landlock.take_in_storekeeper, landlock.prove_closed),
         _UNDUMPABLE,
     ),
 }
@@ -64,16 +71,19 @@ AFTER_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
     "spawner": (),
     "worker": (Measure("processes", "more processes or threads", rlimits.take_processes, rlimits.prove_processes),),
     "compiler": (),
+    "storekeeper": (),
 }
 SECCOMP: Final = "seccomp"
 """The last of every role; it can be proved only by dying of it."""
 HELD_BACK_BY_SECCOMP: Final[dict[Role, str]] = {
     "spawner": "sockets, other programs, other processes",
     "worker": "every system call but those on its list",
-    "compiler": "sockets, other programs, other processes",
+    "compiler": "sockets, other programs, other processes, changing files",
+    "storekeeper": "sockets, other programs, other processes",
 }
 FILTERS: Final[dict[Role, tuple[tuple[Rule, ...], int]]] = {
     "spawner": (helper_calls.SPAWNER_RULES, helper_calls.DEFAULT),
     "worker": (worker_calls.RULES, KILL),
     "compiler": (helper_calls.COMPILER_RULES, helper_calls.DEFAULT),
+    "storekeeper": (helper_calls.STOREKEEPER_RULES, helper_calls.DEFAULT),
 }

@@ -410,16 +410,27 @@ def test_links_and_pipes_are_not_bundled(tmp_path: Path) -> None:
         build(place)
 
 
+def held(path: Path, data: bytes) -> pack.Pack:
+    path.write_bytes(data)
+    with open(path, "rb") as file:
+        return pack.read(file.fileno())
+
+
 def test_a_pack_gives_back_its_files(tmp_path: Path) -> None:
-    data = pack.write("sha256:0", {"a/b": b"one", "c/": b"", "a/a": b""})
-    (tmp_path / "p").write_bytes(data)
-    with open(tmp_path / "p", "rb") as file:
-        found = pack.read(file.fileno())
-    assert found.wasm == "sha256:0"
+    files = {"a/b": b"one", "c/": b"", "a/a": b""}
+    data = pack.write(files)
+    assert held(tmp_path / "p", data).size == len(data)
     for wrong in (data + b"x", b"x" + data, data[:4], data[:-1]):
-        (tmp_path / "p").write_bytes(wrong)
-        with open(tmp_path / "p", "rb") as file, pytest.raises(ValueError, match="pack"):
-            pack.read(file.fileno())
+        with pytest.raises(ValueError, match="pack"):
+            held(tmp_path / "p", wrong)
+
+
+@pytest.mark.parametrize(
+    "index", [b"7", b"null", b"{}x", b"[7]", b'[["a"]]', b'[["a", -1]]', b'[["a", 1.5]]', b'[[1, 1]]', b"[" * 100_000, b"\xff"]
+)
+def test_a_pack_of_a_compiler_that_was_taken_over_is_none(tmp_path: Path, index: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - of several kinds, all of them said to be the compiler's
+        held(tmp_path / "p", b"insitu\0\0" + len(index).to_bytes(4, "little") + index)
 
 
 # In a directory of programs.
