@@ -25,6 +25,7 @@ import insitu
 from insitu.runtime import process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.arrivals import Arrivals
+from insitu.runtime.compilers import COMPILERS
 from insitu.runtime.compiling import Compiling
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
@@ -45,7 +46,7 @@ from insitu.runtime.task import Task, parse
 from insitu.runtime.tenants import Tenants
 from insitu.runtime.wants import MAX_WANTS, Wants
 from insitu.runtime.warm import launch_message
-from insitu.runtime.workforce import COMPILERS, Workforce
+from insitu.runtime.workforce import Workforce
 from insitu.sandbox.limits import format_duration
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 

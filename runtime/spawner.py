@@ -4,12 +4,13 @@ It is single-threaded and stays so, which is what makes its forks safe: the engi
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
     load    {digest, name, bundle}  → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
-            + what its compiler handed over, if the cache would not have it (runtime/stock.py)
+            + what its compiler made, if the cache would not have it (runtime/stock.py)
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {compiler, path, digest, name, bundle} + socket   → compiling {compiler, pid} + pidfd
-                                    the child answers on that socket: {} | {rejected: …} | {failed: …}
-                                    | {unkept: why} + what the next load is to be handed
+            the child answers on that socket: {rejected: …} | {failed: …} | {} + what it made
+    store   {compiler, digest} + socket + what was made       → compiling {compiler, pid} + pidfd
+            the child answers on that socket: {} | {unkept: why}
 
 and `exited {pid, status, cpu_ns}` whenever a child has ended. `generation` counts loads: a worker can run every program
 whose generation is not above its own.
@@ -21,7 +22,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
@@ -42,7 +43,7 @@ class Spawner:
     def __init__(self, node: socket.socket, cache: CompiledCache, guard: Guard) -> None:
         self._node, self._guard = node, guard
         self._runner = Runner()
-        self._stock = Stock(self._runner, cache)
+        self._cache, self._stock = cache, Stock(self._runner, cache)
         self._programs: dict[str, Program] = {}
         self._generation = 0
         self._pid = os.getpid()
@@ -125,11 +126,18 @@ class Spawner:
         return os.close(pidfd)
 
     def _compile(self, message: wire.Message, sock: int) -> None:
+        self._compiler(message, sock, lambda: self._be_compiler(sock, message), "failed")
+
+    def _store(self, message: wire.Message, sock: int, *made: int) -> None:
+        self._compiler(message, sock, lambda: self._be_storekeeper(sock, message["digest"], made), "unkept")
+
+    def _compiler(self, message: wire.Message, sock: int, be: Callable[[], NoReturn], otherwise: str) -> None:
+        """`otherwise`: how it is said that there is none."""
         try:
-            pid, pidfd = self._forked(lambda: self._be_compiler(sock, message))
+            pid, pidfd = self._forked(be)
         except OSError as why:
             with socket.socket(fileno=os.dup(sock)) as answer:
-                wire.send_packet(answer, {"failed": f"no process to compile in: {why}"})
+                wire.send_packet(answer, {otherwise: f"no process to do it in: {why}"})
             return
         self._answer({"op": "compiling", "compiler": message["compiler"], "pid": pid}, pidfd)
         os.close(pidfd)
@@ -170,31 +178,44 @@ class Spawner:
             os._exit(70)
 
     def _be_compiler(self, fd: int, message: wire.Message) -> NoReturn:
-        try:
-            answer = self._be_child("insitu-compile", fd)
-            os.nice(5)  # launches come first
+        def work(answer: socket.socket) -> None:
             self._guard.enter_compiler(message["path"])
             wire.send_packet(answer, *self._compiled(message))
+
+        self._be_helper("insitu-compile", fd, work)
+
+    def _compiled(self, message: wire.Message) -> tuple[wire.Message, list[int]]:
+        name = message["name"]
+        try:
+            return {}, self._stock.prepare(message["path"], message["digest"], name, bundle=message["bundle"])
+        except (ProgramError, ProgramRejected) as why:
+            return {"rejected": str(why)}, []
+        except (OSError, EngineError) as why:
+            return {"failed": f"cannot be made ready: {why}"}, []
+
+    def _be_storekeeper(self, fd: int, digest: str, made: Sequence[int]) -> NoReturn:
+        def work(answer: socket.socket) -> None:
+            loaded = self._stock.entries(self._programs.values())
+            self._guard.enter_storekeeper(made)
+            try:
+                self._stock.store(digest, made, loaded)
+            except OSError as why:
+                wire.send_packet(answer, {"unkept": f"{self._cache.directory}: {why.strerror or why}"})
+            else:
+                wire.send_packet(answer, {})
+
+        self._be_helper("insitu-store", fd, work)
+
+    def _be_helper(self, name: str, fd: int, work: Callable[[socket.socket], None]) -> NoReturn:
+        try:
+            answer = self._be_child(name, fd)
+            os.nice(10)  # launches come first
+            work(answer)
             os._exit(0)
         except BaseException:  # noqa: BLE001 - as above
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(70)
-
-    def _compiled(self, message: wire.Message) -> tuple[wire.Message, list[int]]:
-        try:
-            prepared = self._stock.prepare(
-                message["path"],
-                message["digest"],
-                message["name"],
-                bundle=message["bundle"],
-                keep=self._stock.entries(self._programs.values()),
-            )
-        except (ProgramError, ProgramRejected) as why:
-            return {"rejected": str(why)}, []
-        except (OSError, EngineError) as why:
-            return {"failed": f"cannot be made ready: {why}"}, []
-        return prepared.to_wire(), prepared.handed
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """Programs ready to run: from the cache, or handed over in memory where there is no cache to speak of.
 
 The compiler's part (`prepare`) turns a program's file into machine code, and for a bundle also its files laid out flat
-(`bundles/pack.py`). What a stranger sent is unpacked and compiled there alone, so a compiler can write nowhere: it gives
-its product away as sealed memfds, which go by way of the node, who only passes descriptors on. The storekeeper's part
-(`store`) writes them into the cache, under the digest of what was to be compiled and no other: whoever takes a compiler
-over can spoil that one program, and no more. The spawner's part (`load`) maps what is in the cache; when the disk would
-not have it, the memfds, which live as long as the program stays loaded.
+(`bundles/pack.py`). What a stranger sent is unpacked and compiled there alone, so a compiler can write nowhere: it
+gives its product away as sealed memfds, which go by way of the node, who only passes descriptors on. The storekeeper's
+part (`store`) writes them into the cache, under the digest of what was to be compiled and no other: whoever takes a
+compiler over can spoil that one program, and no more. The spawner's part (`load`) maps what is in the cache; when the
+disk would not have it, the memfds, which live as long as the program stays loaded.
 """
 
 import fcntl
@@ -38,8 +38,7 @@ class Stock:
         """
         brought: Pack | None = None
         if handed:
-            if any(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS != _SEALS for fd in handed):
-                return None  # whoever made it could still change it
+            _check_made(handed, name, bundle)
             path: Path | None = Path(f"/proc/self/fd/{handed[0]}")
             if bundle:
                 try:
@@ -105,6 +104,16 @@ class Stock:
     def entries(self, programs: Collection[Program]) -> set[Path]:
         """Of the cache, those of programs that are loaded."""
         return {path(p.digest) for p in programs for path in (self._cache.path, self._cache.files_path)}
+
+
+def _check_made(made: Sequence[int], name: str, bundle: bool) -> None:
+    """That whoever made it can change it no more. Raises `ProgramError`."""
+    try:
+        sealed = all(fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS for fd in made)
+    except OSError:
+        sealed = False  # no memfd at all
+    if not sealed or len(made) != 1 + bundle:
+        raise ProgramError(f"{name}: its compiler made something else than was asked for")
 
 
 def _sealed(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""A node's processes as the node sees them: one spawner, and the workers and compilers it forks.
+"""A node's processes as the node sees them: one spawner, and the workers it forks; compilers are in `compilers.py`.
 
 Turns sockets, process ids and exit statuses into calls on an `Events`; decides nothing.
 """
@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from insitu.runtime import answer, process, wire
+from insitu.runtime import answer, compilers, process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.cache import CACHE_BYTES
+from insitu.runtime.compilers import Compilers
 from insitu.runtime.confine.settings import DEFAULT, Confinement
 from insitu.runtime.errors import ProtocolError
 from insitu.runtime.loop import Loop, Timer
@@ -25,12 +25,9 @@ log = logging.getLogger("insitu.node")
 _STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arrive by way of the spawner
 _RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
 _ORDER_AGAIN = 0.05  # seconds
-COMPILE_SECONDS = 900.0
-COMPILERS = max(2, (os.cpu_count() or 1) // 2)
-"""Compilers at once: each may take a processor and a gigabyte, and launches come first."""
 
 
-class Events(Protocol):
+class Events(compilers.Events, Protocol):
     def spawner_ready(self) -> None: ...
     def spawner_lost(self) -> None:
         """All workers are gone or going; what was loaded is loaded no more."""
@@ -43,11 +40,6 @@ class Events(Protocol):
 
     def program_missing(self, digest: str) -> None:
         """It has to be compiled first."""
-
-    def program_rejected(self, digest: str, message: str) -> None: ...
-    def program_compiled(self, digest: str, failure: str | None) -> None: ...
-    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
-        """It came to no answer, `seconds` after it was asked."""
 
     def worker_forked(self, id_: int, generation: int) -> None: ...
     def worker_ready(self, id_: int) -> None: ...
@@ -76,27 +68,13 @@ class _Worker:
         """Since then, once it has ended."""
 
 
-class _Compiler:
-    __slots__ = ("begun", "how", "info", "pid", "pidfd", "sock", "timer")
-
-    def __init__(self, info: ProgramInfo, sock: socket.socket, timer: Timer) -> None:
-        self.info, self.sock, self.timer = info, sock, timer
-        self.begun = time.monotonic()
-        self.pid = 0
-        self.pidfd: int | None = None
-        self.how: str | None = None
-
-
 class Workforce:
     def __init__(
         self, loop: Loop, events: Events, cache: str, cache_bytes: int = CACHE_BYTES, confinement: Confinement = DEFAULT
     ) -> None:
         self._loop, self._events, self._cache, self._cache_bytes = loop, events, cache, cache_bytes
         self._confinement = confinement
-        self._compilers: dict[int, _Compiler] = {}
-        self._next_compiler = 0
-        self._handed: dict[str, list[int]] = {}
-        """What compilers gave away because the cache would not have it, until the spawner has it."""
+        self._compilers = Compilers(loop, events, self._order)
         self._workers: dict[int, _Worker] = {}
         self._spawner: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
@@ -141,13 +119,12 @@ class Workforce:
     # Orders.
 
     def load(self, info: ProgramInfo) -> None:
-        handed = self._handed.get(info.digest, ())
         order = {"op": "load", "digest": info.digest, "name": info.name, "bundle": info.bundle}
-        if not self._order(order, *handed):
+        if not self._order(order, *self._compilers.handed(info.digest)):
             # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
             self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
             return
-        wire.close_all(self._handed.pop(info.digest, ()))
+        self._compilers.delivered(info.digest)
 
     def unload(self, digest: str) -> None:
         """An order that is lost only costs memory."""
@@ -155,23 +132,7 @@ class Workforce:
 
     def compile(self, info: ProgramInfo) -> None:
         """`program_compiled` or `compiler_died` follows, unless the spawner is lost."""
-        ours, theirs = wire.packet_pair()
-        ours.setblocking(False)
-        self._next_compiler += 1
-        id_ = self._next_compiler
-        timer = self._loop.after(COMPILE_SECONDS, lambda: self._compiler_late(id_))
-        self._compilers[id_] = _Compiler(info, ours, timer)
-        self._loop.watch(ours.fileno(), lambda _: self._from_compiler(id_))
-        order = {
-            "op": "compile",
-            "compiler": id_,
-            "path": info.path,
-            "digest": info.digest,
-            "name": info.name,
-            "bundle": info.bundle,
-        }
-        with theirs:
-            self._order(order, theirs.fileno())
+        self._compilers.compile(info)
 
     def fork(self, id_: int, warm: Sequence[str]) -> None:
         """`worker_forked` and `worker_ready` follow, or `worker_gone`."""
@@ -264,11 +225,7 @@ class Workforce:
         self._lost(message["worker"], f"could not be forked: {message['message']}")
 
     def _on_compiling(self, message: wire.Message, pidfd: int) -> None:
-        compiler = self._compilers.get(message["compiler"])
-        if compiler is None:
-            os.close(pidfd)  # it was quick
-            return
-        compiler.pid, compiler.pidfd = message["pid"], pidfd
+        self._compilers.started(message["compiler"], message["pid"], pidfd)
 
     def _on_exited(self, message: wire.Message) -> None:
         pid, status, cpu_ns = message["pid"], message["status"], message["cpu_ns"]
@@ -278,61 +235,7 @@ class Workforce:
                 if worker.eof:
                     self._lost(id_, _how(status))
                 return
-        for number, compiler in self._compilers.items():
-            if compiler.pid == pid:
-                # Its answer may still be on the way.
-                compiler.how = f"{_how(status)} after {cpu_ns / 1e9:.1f} s of CPU time"
-                self._from_compiler(number)
-                return
-
-    def _from_compiler(self, id_: int) -> None:
-        compiler = self._compilers.get(id_)
-        if compiler is None:
-            return
-        try:
-            packet = wire.receive_packet(compiler.sock)
-        except BlockingIOError:
-            return
-        except ProtocolError as why:
-            log.error("the compiler of %s speaks another language: %s", compiler.info.name, why)
-            packet = None
-        if packet is None:
-            # How it died is for the spawner to tell, as of a worker.
-            self._loop.forget(compiler.sock.fileno())
-            if compiler.how is not None:
-                return self._compiler_died(id_, compiler.how)
-            compiler.timer.cancel()
-            compiler.timer = self._loop.after(_STATUS_WAIT, lambda: self._compiler_died(id_, "ended"))
-            return None
-        message, fds = packet
-        info = compiler.info
-        self._drop_compiler(id_)
-        if fds:
-            log.warning("program %s is kept in memory alone: %s", info.name, message.get("unkept"))
-            wire.close_all(self._handed.pop(info.digest, ()))
-            self._handed[info.digest] = fds
-        if "rejected" in message:
-            self._events.program_rejected(info.digest, message["rejected"])
-        return self._events.program_compiled(info.digest, message.get("failed"))
-
-    def _compiler_late(self, id_: int) -> None:
-        compiler = self._compilers[id_]
-        if compiler.pidfd is not None:
-            process.kill(compiler.pidfd)  # it may be one that its own alarm does not wake: it was stopped
-        self._compiler_died(id_, f"took over {COMPILE_SECONDS:.0f} s")
-
-    def _compiler_died(self, id_: int, how: str) -> None:
-        compiler = self._compilers[id_]
-        self._drop_compiler(id_)
-        self._events.compiler_died(compiler.info.digest, how, time.monotonic() - compiler.begun)
-
-    def _drop_compiler(self, id_: int) -> None:
-        compiler = self._compilers.pop(id_)
-        compiler.timer.cancel()
-        self._loop.forget(compiler.sock.fileno())
-        compiler.sock.close()
-        if compiler.pidfd is not None:
-            os.close(compiler.pidfd)
+        self._compilers.exited(pid, f"{_how(status)} after {cpu_ns / 1e9:.1f} s of CPU time")
 
     def _from_worker(self, id_: int) -> None:
         worker = self._workers[id_]
@@ -404,8 +307,7 @@ class Workforce:
         if self._closing:
             return
         log.error("the spawner ended (%s); it is started again in %.1f s", status, self._delay)
-        for id_ in list(self._compilers):  # they end with it, by no fault of what they compiled
-            self._drop_compiler(id_)
+        self._compilers.spawner_lost()
         self._events.spawner_lost()
         self._loop.after(self._delay, self.start)
         self._delay = min(self._delay * 2, _RESTART[1])
@@ -418,8 +320,7 @@ class Workforce:
                 process.kill(worker.pidfd)
             self._forget(worker)
         self._workers.clear()
-        for id_ in list(self._compilers):
-            self._drop_compiler(id_)
+        self._compilers.close()
         if self._sock is not None:
             self._loop.forget(self._sock.fileno())
             self._sock.close()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from insitu.runtime.compilers import COMPILERS
 from insitu.runtime.compiling import LEAST, MOST, Compiling
 from insitu.runtime.errors import Busy
-from insitu.runtime.workforce import COMPILERS
 from tests.runtime.conftest import NodeProcess, StartNode, alive, eventually
 from tests.runtime.test_confine import large_program
 from tests.runtime.test_node_tenants import Launches

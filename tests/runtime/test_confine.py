@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,6 +120,7 @@ def test_a_worker_may_still_abort(attacked: dict[str, list[object]]) -> None:
 
 CORRUPTED = """
 import sys
+import time
 sys.path[:0] = {paths!r}
 from insitu.runtime import worker
 honest = worker._run
@@ -196,6 +198,62 @@ def test_last_words_have_the_cause_and_no_end_of_frames() -> None:
     assert text.index("KeyError: 'inner'") < text.index("ValueError: outer")
     assert "more" in text
     assert len(text.splitlines()) < 60
+
+
+# What a compiler and a storekeeper can reach.
+
+HELPER = """
+import os, sys
+from insitu.runtime.confine.guard import Guard
+from insitu.runtime.confine.measure import Setup
+cache, program, elsewhere, role = sys.argv[1:]
+guard = Guard(Setup(cache=cache))
+guard.enter_spawner()
+guard.enter_compiler(program) if role == "compiler" else guard.enter_storekeeper(())
+def tries(what, call):
+    try:
+        call()
+        print(what, "yes")
+    except OSError:
+        print(what, "no")
+tries("entry", lambda: open(cache + "/entry", "rb").close())
+tries("new", lambda: open(cache + "/new", "xb").close())
+tries("rename", lambda: os.rename(cache + "/entry", cache + "/other"))
+tries("program", lambda: open(program, "rb").close())
+tries("elsewhere", lambda: open(elsewhere, "rb").close())
+tries("write elsewhere", lambda: open(elsewhere, "r+b").close())
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [("compiler", {"program"}), ("storekeeper", {"entry", "new", "rename"})],
+    ids=lambda value: str(value),
+)
+def test_a_compiler_reads_its_program_and_a_storekeeper_has_the_cache(tmp_path: Path, role: str, may: set[str]) -> None:
+    cache, program, elsewhere = tmp_path / "cache", tmp_path / "program", tmp_path / "elsewhere"
+    cache.mkdir(mode=0o700)
+    for file in (cache / "entry", program, elsewhere):
+        file.write_bytes(b"bytes")
+    done = subprocess.run(
+        [sys.executable, "-c", HELPER, *map(str, (cache, program, elsewhere)), role],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    found = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
+    if landlock_holds():
+        assert {what for what, could in found.items() if could == "yes"} == may
+    else:  # then the filter of system calls is all that holds it back
+        assert ("new" in may) == (found["new"] == "yes")
+
+
+def landlock_holds() -> bool:
+    found = check.examine(identity.resolve(""))
+    return any((f.role, f.measure, f.state) == ("compiler", "landlock", "holds") for f in found)
 
 
 # A compiler's limits.
@@ -322,7 +380,9 @@ def test_workers_are_who_they_are_told_to_be(start_node: StartNode) -> None:
         return
     node = start_node("--user", str(SOMEBODY), "--workers", "2")
     node.still_serves()
-    for pid in node.client.ping()["workers"]:
+    while (about := node.client.ping())["forking"]:  # one that is being forked may not be anybody yet
+        time.sleep(0.01)
+    for pid in about["workers"]:
         assert status(pid)["Uid"].split() == [str(SOMEBODY)] * 4
 
 

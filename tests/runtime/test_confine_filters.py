@@ -1,6 +1,7 @@
 """The filters of system calls, by what they say of each call, on every machine that the tables know."""
 
 import errno
+import os
 
 import pytest
 
@@ -94,7 +95,9 @@ def test_calls_in_another_machines_way_are_none(machine: str) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("rules", [helper_calls.SPAWNER_RULES, helper_calls.COMPILER_RULES])
+@pytest.mark.parametrize(
+    "rules", [helper_calls.SPAWNER_RULES, helper_calls.COMPILER_RULES, helper_calls.STOREKEEPER_RULES]
+)
 def test_what_spawner_and_compiler_have_no_use_for_ends_them(machine: str, rules: tuple[Rule, ...]) -> None:
     code = bpf.assemble(rules, helper_calls.DEFAULT, machine)
     for name in helper_calls.FATAL:
@@ -116,6 +119,19 @@ def test_a_spawner_forks_and_a_compiler_does_not(machine: str) -> None:
     assert says(spawner, machine, "clone", sigchld | new_user) == KILL
     assert says(compiler, machine, "clone", thread) == ALLOW
     assert says(compiler, machine, "clone", sigchld) == KILL
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_compiler_changes_no_file_and_a_storekeeper_does(machine: str) -> None:
+    compiler = bpf.assemble(helper_calls.COMPILER_RULES, helper_calls.DEFAULT, machine)
+    storekeeper = bpf.assemble(helper_calls.STOREKEEPER_RULES, helper_calls.DEFAULT, machine)
+    for flags in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_TMPFILE & ~os.O_DIRECTORY):
+        assert says(compiler, machine, "openat", 0, 0, flags) == failing(errno.EPERM)
+        assert says(storekeeper, machine, "openat", 0, 0, flags) == ALLOW
+    assert says(compiler, machine, "openat", 0, 0, os.O_RDONLY | os.O_CLOEXEC) == ALLOW
+    for name in ("renameat", "unlinkat", "mkdirat", "fchmodat"):
+        assert says(compiler, machine, name) == failing(errno.EPERM)
+        assert says(storekeeper, machine, name) == ALLOW
 
 
 def test_every_call_on_a_workers_list_has_its_reason() -> None:
