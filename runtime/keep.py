@@ -4,8 +4,9 @@
 
 A bundle holds what a tenant gave to a program, so DIR must be the node's own user's alone. It is written by a thread of
 its own, after the launch has ended and with less right to the processor than launches have; what it costs is a copy of
-the input, if that is a file that is not too large. A launch was not frozen (its clocks and its randomness were real),
-and the bundle says so. Whatever goes wrong here is logged, and touches no launch.
+each input, if that is a file that is not too large. A program that came as a bundle is kept as it came: a zip of some
+stranger's is never unpacked in the node. A launch was not frozen (its clocks and its randomness were real), and the
+bundle says so. Whatever goes wrong here is logged, and touches no launch.
 """
 
 import logging
@@ -16,7 +17,7 @@ import shutil
 import stat
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,11 +25,12 @@ from queue import SimpleQueue
 from typing import Final
 
 import insitu
+from insitu.runtime.channels import Named
 from insitu.runtime.place import NodeFailed
 from insitu.runtime.private import is_ours_alone
 from insitu.runtime.programs import ProgramInfo
-from insitu.sandbox.bundle.directory import PROGRAM, PROGRAM_MOST, BundleWriter, input_name
-from insitu.sandbox.bundle.format import Bundle, Engine, InputPart, ProgramPart
+from insitu.sandbox.bundle.directory import PROGRAM_MOST, BundleWriter, input_name, program_name
+from insitu.sandbox.bundle.format import Bundle, Engine, InputPart, Kind, ProgramPart
 from insitu.sandbox.bundle.tree import copied
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import BundleError
@@ -40,7 +42,7 @@ log = logging.getLogger("insitu.node")
 BYTES_MOST: Final = GIB
 COUNT_MOST: Final = 100
 INPUT_MOST: Final = 16 * MIB
-_WAITING: Final = 16
+WAITING: Final = 16
 """Launches that may wait to be kept. Where more fail at once, one is like the other."""
 _WORDS: Final = MIB  # of bundle.json, beforehand
 _CLOSE: Final = 5.0  # seconds
@@ -55,19 +57,49 @@ def failed(outcome: Outcome) -> bool:
     return outcome.end in ("trap", "limit") or (outcome.end == "exit" and not outcome.ok)
 
 
-def input_to_keep(stdin: int) -> int | None:
-    """A descriptor of the launch's own for its input, which the keeper or who lets it go closes; None when the input
-    is no file, or too large."""
+def input_to_keep(given: int) -> int | None:
+    """A descriptor of our own for an input; None when that is no file, or too large."""
     try:
-        status = os.fstat(stdin)
-        return os.dup(stdin) if stat.S_ISREG(status.st_mode) and status.st_size <= INPUT_MOST else None
+        status = os.fstat(given)
+        return os.dup(given) if stat.S_ISREG(status.st_mode) and status.st_size <= INPUT_MOST else None
     except OSError:
         return None
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What a launch was given, while it may have to be kept. The keeper closes it, or who lets it go."""
+
+    inputs: Mapping[str, int | None]
+    """By channel: see `input_to_keep`."""
+    outputs: Mapping[str, Kind]
+
+    @classmethod
+    def of(cls, named: Named, fds: Sequence[int]) -> "Held":
+        """`fds`: the launch's, stdin and stdout first."""
+        channels = named.channels()
+        count = len(named.inputs)
+        inputs = {"stdin": input_to_keep(fds[0])}
+        inputs |= {name: input_to_keep(fd) for name, fd in zip(channels[:count], fds[2:], strict=False)}
+        outputs = {name: _kind(fd) for name, fd in zip(channels[count:], fds[2 + count :], strict=True)}
+        return cls(inputs, outputs)
+
+    def close(self) -> None:
+        for fd in self.inputs.values():
+            if fd is not None:
+                os.close(fd)
+
+
+def _kind(fd: int) -> Kind:
+    try:
+        return "file" if stat.S_ISREG(os.fstat(fd).st_mode) else "stream"
+    except OSError:
+        return "stream"
+
+
+@dataclass(frozen=True, slots=True)
 class FailedLaunch:
-    """`origin`: its ids and names, for people. `input_fd`: see `input_to_keep`."""
+    """`origin`: its ids and names, for people."""
 
     id: str
     program: ProgramInfo
@@ -76,7 +108,7 @@ class FailedLaunch:
     limits: Limits
     outcome: Outcome
     origin: Mapping[str, str]
-    input_fd: int | None
+    held: Held
 
 
 class Keeper:
@@ -107,10 +139,10 @@ class Keeper:
         self._thread.start()
 
     def keep(self, launch: FailedLaunch) -> None:
-        """Soon. Takes the launch's descriptor."""
-        if self._queue.qsize() >= _WAITING:
+        """Soon. Takes what the launch was given."""
+        if self._queue.qsize() >= WAITING:
             self._lost += 1
-            _let_go(launch)
+            launch.held.close()
         else:
             self._queue.put(launch)
 
@@ -146,22 +178,24 @@ class Keeper:
             except Exception:  # the next is to be kept all the same
                 log.exception("internal error: launch %s is not kept", launch.id)
             finally:
-                _let_go(launch)
+                launch.held.close()
 
     def _write(self, launch: FailedLaunch) -> Path:
         """Raises OSError, `BundleError`."""
         place = self.directory / launch.id
-        wasm = self._wasm(launch.program)
-        size = 0 if launch.input_fd is None else os.fstat(launch.input_fd).st_size
-        needed = _WORDS + len(wasm or b"") + size
+        data = self._data(launch.program)
+        sizes = [os.fstat(fd).st_size for fd in launch.held.inputs.values() if fd is not None]
+        needed = _WORDS + len(data or b"") + sum(sizes)
         if needed > self._most:
             raise BundleError(f"it would take about {needed} bytes, and all together may take {self._most}")
         self._make_room(self._most - needed, COUNT_MOST - 1)
         with BundleWriter(place) as writer:
-            program = self._program(writer, launch.program, wasm)
-            given = InputPart(None, None, whole=True, kept=False, hint=launch.origin.get("object", ""))
-            if launch.input_fd is not None:
-                given = _input(writer, launch.input_fd, given.hint)
+            program = self._program(writer, launch.program, data)
+            hints = {"stdin": launch.origin.get("object", "")}
+            inputs = {
+                channel: _input(writer, channel, fd, hints.get(channel, ""))
+                for channel, fd in launch.held.inputs.items()
+            }
             bundle = Bundle(
                 engine=self._engine,
                 program=program,
@@ -171,41 +205,40 @@ class Keeper:
                 limits=launch.limits,
                 outcome=launch.outcome,
                 inexact=_UNFROZEN,
-                inputs={"stdin": given},
+                inputs=inputs,
+                outputs=launch.held.outputs,
                 origin=launch.origin,
             )
             writer.finish(bundle)
         if program.kept:
-            self._programs[program.digest] = place / PROGRAM
+            self._programs[program.digest] = place / program_name(bundle=program.bundle)
         self._make_room(self._most, COUNT_MOST)
         return place
 
-    def _wasm(self, info: ProgramInfo) -> bytes | None:
+    def _data(self, info: ProgramInfo) -> bytes | None:
         """None when there is no need to write it, or it is not to be had: the file may be another by now."""
         known = self._programs.get(info.digest)
         if known is not None and known.is_file():
             return None
         try:
-            if info.bundle:
-                return None  # its module alone would be half of it: such a run is told of, and not run again
             with open(info.path, "rb") as file:
                 data = file.read(PROGRAM_MOST + 1)
         except OSError:
             return None
         return data if len(data) <= PROGRAM_MOST and program_digest(data) == info.digest else None
 
-    def _program(self, writer: BundleWriter, info: ProgramInfo, wasm: bytes | None) -> ProgramPart:
-        known = self._programs.get(info.digest)
-        if wasm is not None:
-            writer.add(PROGRAM, wasm)
-            return ProgramPart(info.name, info.digest, len(wasm), kept=True)
+    def _program(self, writer: BundleWriter, info: ProgramInfo, data: bytes | None) -> ProgramPart:
+        known, name, size = self._programs.get(info.digest), program_name(bundle=info.bundle), None
         try:
-            if known is not None:
-                writer.link(PROGRAM, known)
-                return ProgramPart(info.name, info.digest, known.stat().st_size, kept=True)
+            if data is not None:
+                writer.add(name, data)
+                size = len(data)
+            elif known is not None:
+                writer.link(name, known)
+                size = known.stat().st_size
         except FileNotFoundError:
             pass  # it had to make room
-        return ProgramPart(info.name, info.digest, 0, kept=False)
+        return ProgramPart(info.name, info.digest, size or 0, kept=size is not None, bundle=info.bundle)
 
     def _make_room(self, most: int, count: int) -> None:
         """The oldest go, until all together are within both."""
@@ -215,8 +248,10 @@ class Keeper:
             shutil.rmtree(oldest)
 
 
-def _input(writer: BundleWriter, fd: int, hint: str) -> InputPart:
-    target = writer.create(input_name("stdin"))
+def _input(writer: BundleWriter, channel: str, fd: int | None, hint: str) -> InputPart:
+    if fd is None:
+        return InputPart(None, None, whole=True, kept=False, hint=hint)
+    target = writer.create(input_name(channel))
     try:
         digest, size = copied(fd, target, most=INPUT_MOST)
     finally:
@@ -233,8 +268,3 @@ def _bytes(bundles: list[Path]) -> int:
                 status = os.lstat(os.path.join(directory, name))
                 files[status.st_dev, status.st_ino] = status.st_size
     return sum(files.values())
-
-
-def _let_go(launch: FailedLaunch) -> None:
-    if launch.input_fd is not None:
-        os.close(launch.input_fd)

@@ -33,7 +33,7 @@ from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, 
 from insitu.runtime.history import History
 from insitu.runtime.journal.journal import Journal
 from insitu.runtime.journal.places import default_journal
-from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
+from insitu.runtime.keep import WAITING, FailedLaunch, Held, Keeper, failed
 from insitu.runtime.loaded import Loaded
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
@@ -122,10 +122,12 @@ class Node:
             raise NodeFailed(self._fatal)
 
     def _descriptors(self) -> int:
-        """When everything is full: all that a launch that waits may bring, two of a worker, one of a peer, a few of its
-        own."""
-        waiting = self._settings.queue + MAX_WANTS
-        return wire.MAX_FDS * waiting + 2 * self._settings.workers + MAX_PEERS + 64
+        """When everything is full: all that a launch that waits may bring, and one that may have to be kept; two of a
+        worker, one of a peer, a few of its own."""
+        bring = self._settings.queue + MAX_WANTS
+        if self._settings.keep_failed:
+            bring += self._settings.workers + WAITING + 1
+        return wire.MAX_FDS * bring + 2 * self._settings.workers + MAX_PEERS + 64
 
     def _close(self) -> None:
         if self._listener is not None:
@@ -400,7 +402,7 @@ class Node:
         task.worker, task.pid = worker, self._force.pid(worker)
         self._running[worker] = task
         if self._keeper is not None:
-            task.input = input_to_keep(task.fds[0])
+            task.held = Held.of(task.named, task.fds)
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._loaded.used(task.info.digest)
@@ -625,15 +627,17 @@ class Node:
 
     @staticmethod
     def _keep(keeper: Keeper, task: Task, record: Record) -> None:
-        stdin, task.input = task.input, None
+        held, task.held = task.held, None
+        if held is None:
+            return  # it never had a worker
         if failed(record.outcome):
             names = ("id", "request_id", "tenant", "object", "node")
             origin = {name: str(getattr(record, name)) for name in names}
             keeper.keep(
-                FailedLaunch(task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, stdin)
+                FailedLaunch(task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, held)
             )
-        elif stdin is not None:
-            os.close(stdin)
+        else:
+            held.close()
 
     def _kept(self, _: int) -> None:
         assert self._keeper is not None

@@ -10,6 +10,7 @@ from insitu.runtime.bundles.asked import NO_MOST, check_within, granted
 from insitu.runtime.channels import NONE, Named, check_given, named
 from insitu.runtime.errors import BadRequest
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
+from insitu.runtime.keep import Held
 from insitu.runtime.loop import Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.programs import ProgramInfo, ProgramStore
@@ -46,8 +47,8 @@ class Task:
     timer: Timer | None = None
     slot: int = 0
     """Its place among the launches under way (see `journal`), once it is accepted."""
-    input: int | None = None
-    """Its input once more, while it may have to be kept (see `keep`)."""
+    held: Held | None = None
+    """What it was given, while it may have to be kept."""
     killed: Outcome | None = None
     """Why the node killed its worker, if it did."""
 

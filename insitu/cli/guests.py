@@ -74,9 +74,10 @@ def is_path(program: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A program to run. `path` is where it was read from; `files` are those that it brings."""
+    """A program to run. `path` is where it was read from, `digest` that file's; `files` are those that it brings."""
 
     wasm: bytes
+    digest: str
     path: str
     name: str
     """Its first argument: how it is called."""
@@ -94,14 +95,16 @@ def find_program(name: str) -> Found:
             data = file.read(MAX_PROGRAM + 1)  # a device has no end
     except OSError as why:
         raise ProgramError(f"{path}: {why.strerror}") from None
+    digest = program_digest(data)
     if is_archive(data):
         bundle = Bundle(data, path)
         stated = bundle.manifest
-        return Found(to_wasm(bundle.wasm(), f"{path}: {bundle.entry}"), path, stated.name, stated, bundle.files())
+        wasm = to_wasm(bundle.wasm(), f"{path}: {bundle.entry}")
+        return Found(wasm, digest, path, stated.name, stated, bundle.files())
     if info is None:
-        return Found(to_wasm(data, path), path, os.path.splitext(os.path.basename(path))[0])
+        return Found(to_wasm(data, path), digest, path, os.path.splitext(os.path.basename(path))[0])
     stated = Manifest(arguments=info.arguments, limits=info.limits, inputs=info.inputs, outputs=info.outputs)
-    return Found(to_wasm(data, path), path, info.name, stated)
+    return Found(to_wasm(data, path), digest, path, info.name, stated)
 
 
 def _shipped(name: str) -> ProgramInfo:

@@ -18,9 +18,10 @@ from insitu.cli.channels import NamedFile, check_apart, opened_to_write
 from insitu.cli.guests import Command, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.record import engine_now
 from insitu.cli.types import Duration
+from insitu.runtime.bundles.bundle import Bundle as ProgramBundle
 from insitu.runtime.errors import NodeError
 from insitu.sandbox.bundle import compare
-from insitu.sandbox.bundle.directory import PROGRAM, BundleReader, input_name
+from insitu.sandbox.bundle.directory import BundleReader, input_name, program_name
 from insitu.sandbox.bundle.format import Bundle, InputPart
 from insitu.sandbox.bundle.tree import differences, digest_of, made, part_name, taken
 from insitu.sandbox.bundle.witness import StoppedSource, Witness
@@ -125,9 +126,9 @@ def replay(
 def _run(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, output: str | None) -> Outcome:
     _check_given(reader, bundle, given)
     frozen = bundle.frozen or Frozen()
-    wasm = _wasm(reader, bundle, given)
+    wasm, brought = _program(reader, bundle, given)
     inputs = {name: _input(stack, reader, name, part, given) for name, part in bundle.inputs.items()}
-    tree = _files(stack, reader, bundle, given, frozen)
+    tree = _files(stack, reader, bundle, given, frozen, brought)
     runner = Runner(canonical_nans=True)
     program = aside(lambda: compiled(runner, wasm, bundle.program.name))
     argv = list(bundle.argv)
@@ -193,7 +194,8 @@ def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
         if channel not in bundle.inputs:
             raise Ours(f"there is no input {channel!r} in it; there are {', '.join(bundle.inputs)}")
     if given.files is not None and bundle.files is None:
-        raise Ours("--files: the recorded run had none")
+        of_it = "those of its program, which --program gives another" if bundle.program.bundle else "none"
+        raise Ours(f"--files: the recorded run had {of_it}")
     missing = []
     if not bundle.program.kept and given.program is None:
         missing.append(f"the program {bundle.program.name} ({bundle.program.digest}) with --program PROGRAM")
@@ -209,16 +211,22 @@ def _check_given(reader: BundleReader, bundle: Bundle, given: _Given) -> None:
         raise Ours(printable(f"{reader.place}: not all is in it; give {'; '.join(missing)}"))
 
 
-def _wasm(reader: BundleReader, bundle: Bundle, given: _Given) -> bytes:
+def _program(reader: BundleReader, bundle: Bundle, given: _Given) -> tuple[bytes, Mapping[str, bytes]]:
+    """Its module, and the files that it brings."""
     part = bundle.program
     if given.program is not None:
-        wasm = find_program(given.program).wasm
-        if (digest := program_digest(wasm)) != part.digest:
+        found = find_program(given.program)
+        # Of a bundle all is meant, of a module that alone: another bundle may have it too.
+        if (digest := found.digest if part.bundle else program_digest(found.wasm)) != part.digest:
             given.told.append(f"program: {part.digest} recorded, {digest} now")
-        return wasm
-    fd = reader.part(PROGRAM, part.digest, part.size)
-    with open(fd, "rb") as file:
-        return to_wasm(file.read(), part.name)
+        return found.wasm, found.files
+    name = program_name(bundle=part.bundle)
+    with open(reader.part(name, part.digest, part.size), "rb") as file:
+        data = file.read()
+    if not part.bundle:
+        return to_wasm(data, part.name), {}
+    packed = ProgramBundle(data, f"{reader.place}/{name}")
+    return to_wasm(packed.wasm(), part.name), packed.files()
 
 
 def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart, given: _Given) -> int:
@@ -253,10 +261,17 @@ def _input(stack: ExitStack, reader: BundleReader, channel: str, part: InputPart
     return fd
 
 
-def _files(stack: ExitStack, reader: BundleReader, bundle: Bundle, given: _Given, frozen: Frozen) -> Files:
+def _files(
+    stack: ExitStack,
+    reader: BundleReader,
+    bundle: Bundle,
+    given: _Given,
+    frozen: Frozen,
+    brought: Mapping[str, bytes],
+) -> Files:
     part = bundle.files
     if part is None:
-        return NO_FILES
+        return Files.held(brought) if brought else NO_FILES
     directory = given.files
     if directory is not None:
         given.told += [f"files: {line}" for line in differences(part.entries, taken(directory, lambda _: None))]

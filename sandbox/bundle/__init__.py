@@ -2,6 +2,7 @@
 
     DIR/bundle.json         everything there is to know, in words and figures              format, fields, results
     DIR/program.wasm        the program, unless it is large                                directory
+    DIR/program.zip         instead of it, what a node had of a program with files: all of it
     DIR/inputs/stdin        what the guest read of its stdin                               witness
     DIR/inputs/in-NAME      a named input
     DIR/files/<64 hex>      the files of its tree, each by its SHA-256                     tree

@@ -13,10 +13,16 @@ from insitu.sandbox.errors import BundleError
 
 JSON: Final = "bundle.json"
 PROGRAM: Final = "program.wasm"
+PACKED: Final = "program.zip"
 PROGRAM_MOST: Final = 64 << 20
 """Bytes of a program that is kept; of a larger one only the digest is."""
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def program_name(*, bundle: bool) -> str:
+    """Of the program's bytes in a bundle. Those of one that came as a bundle are not unpacked: whoever runs it does."""
+    return PACKED if bundle else PROGRAM
 
 
 def input_name(channel: str) -> str:

@@ -45,6 +45,8 @@ class ProgramPart:
     size: int
     kept: bool
     """Whether its bytes are in the bundle."""
+    bundle: bool = False
+    """Whether they are a program's own bundle, a zip of module and files; `digest` and `size` are of the whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ def _engine(raw: Fields) -> Engine:
 
 
 def _program(raw: Fields) -> ProgramPart:
-    found = ProgramPart(raw.text("name"), raw.digest("digest"), raw.count("size", MAX_PROGRAM), raw.flag("kept"))
+    name, digest, size = raw.text("name"), raw.digest("digest"), raw.count("size", MAX_PROGRAM)
+    found = ProgramPart(name, digest, size, raw.flag("kept"), raw.flag("bundle") if raw.known("bundle") else False)
     raw.end()
     return found
 

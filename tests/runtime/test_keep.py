@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,15 +18,20 @@ import pytest
 import wasmtime
 
 from insitu.runtime import keep
-from insitu.runtime.keep import FailedLaunch, Keeper, failed, input_to_keep
+from insitu.runtime.bundles.build import build
+from insitu.runtime.keep import FailedLaunch, Held, Keeper, failed, input_to_keep
 from insitu.runtime.place import NodeFailed
 from insitu.runtime.programs import ProgramInfo
-from insitu.sandbox.bundle.directory import PROGRAM, BundleReader
+from insitu.sandbox.bundle.directory import PACKED, PROGRAM, BundleReader
 from insitu.sandbox.bundle.format import Bundle
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MIB, Limits
 from insitu.sandbox.outcome import LimitHit, Outcome
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
+from tests.runtime.zips import Part, deflated, zipped
+from tests.sandbox.guests import puppet, script
+from tests.sandbox.named import OPENED, READING, Call, file, image, opened, write
+from tests.sandbox.named import read as read_call
 
 # Tells its first ten bytes on stderr and exits with 5.
 PICKY = """(module
@@ -151,6 +157,174 @@ def test_an_input_that_is_no_file_is_absent_and_said_so(start_node: StartNode, p
     assert "  - 0123456789\n  + another on\n" in done.stdout
 
 
+# What it was given by name, and what its program brought.
+
+WORDS = "etc/words"
+OPENS_WORDS: Call = ("path_open", 3, 0, 0, len(WORDS), 0, READING, 0, 0, OPENED)
+FAILS: Call = ("fd_read", 99, 0, 0, 0)  # its error number is the puppet's exit code
+
+
+@pytest.fixture(scope="module")
+def puppets(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`puppet`, and `reader`, the same in a bundle with a file."""
+    place = tmp_path_factory.mktemp("puppets")
+    wasm = bytes(wasmtime.wat2wasm(puppet()))
+    (place / "puppet.wasm").write_bytes(wasm)
+    (place / "copy.wasm").write_bytes((programs / "copy.wasm").read_bytes())
+    (place / "reader.zip").write_bytes(packed(tmp_path_factory.mktemp("reader"), wasm, b"8 words!"))
+    return place
+
+
+def packed(source: Path, wasm: bytes, words: bytes) -> bytes:
+    (source / "files" / "etc").mkdir(parents=True)
+    (source / "files" / WORDS).write_bytes(words)
+    (source / "reader.wasm").write_bytes(wasm)
+    (source / "program.toml").write_text('name = "reader"\nlimits = {memory = "2MiB"}\n')
+    return build(source)[0]
+
+
+def reads_words() -> bytes:
+    memory = bytearray(image(8))
+    memory[: len(WORDS)] = WORDS.encode()
+    return script([OPENS_WORDS, read_call(4), FAILS], bytes(memory))
+
+
+def test_a_failed_launch_of_a_bundle_is_kept_whole_and_replays(
+    start_node: StartNode, puppets: Path, tmp_path: Path
+) -> None:
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=puppets)
+    _, first = node.run("reader", stdin=reads_words())
+    assert struct.unpack("<3I", first.outcome.stderr) == (0, 0, 8), "it has read its words"
+    _, second = node.run("reader", stdin=reads_words())
+    places = [kept(node, record.id) for record in (first, second)]
+    for place in places:
+        assert (place / PACKED).read_bytes() == (puppets / "reader.zip").read_bytes()
+        assert not (place / PROGRAM).exists()
+        found = read(place)
+        assert (found.program.digest, found.program.kept, found.program.bundle) == (first.digest, True, True)
+        assert found.limits.memory == 2 * MIB
+    assert len({(place / PACKED).stat().st_ino for place in places}) == 1, "its bytes are there once"
+    # What is in the kept one is what runs, whatever becomes of the program.
+    (puppets / "reader.zip").rename(tmp_path / "reader.zip")
+    try:
+        done = replayed(places[0])
+        assert done.returncode == 0, done
+        assert done.stdout.startswith("the same as far as it goes: exit code 8\n")
+        assert replayed(places[0], "--program", str(tmp_path / "reader.zip")).returncode == 0
+        # Another one, of the same module but without the file that is looked for.
+        other = packed(tmp_path / "other", (puppets / "puppet.wasm").read_bytes(), b"")
+        (tmp_path / "mended.zip").write_bytes(other)
+        done = replayed(places[0], "--program", str(tmp_path / "mended.zip"))
+        assert done.returncode == 1
+        assert f"program: {first.digest} recorded, {program_digest(other)} now" in done.stdout
+        done = replayed(places[0], "--program", str(puppets / "puppet.wasm"))
+        assert done.returncode == 1
+        assert "stderr: from line 1 on" in done.stdout, "there are no words"
+        done = replayed(places[0], "--files", str(tmp_path))
+        assert done.returncode == 125
+        assert "the recorded run had those of its program, which --program gives another" in done.stderr
+    finally:
+        (tmp_path / "reader.zip").rename(puppets / "reader.zip")
+
+
+def test_a_bundle_that_is_gone_by_then_is_asked_for(start_node: StartNode, puppets: Path, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "reader.zip").write_bytes((puppets / "reader.zip").read_bytes())
+    (programs / "copy.wasm").write_bytes((puppets / "copy.wasm").read_bytes())
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=programs)
+    reading, writing = os.pipe()
+    with node.launching("reader", stdin=reading) as run:
+        (programs / "reader.zip").rename(tmp_path / "reader.zip")
+        os.write(writing, reads_words())
+        os.close(writing)
+        _, record = run.finish()
+    os.close(reading)
+    place = kept(node, record.id)
+    assert not (place / PACKED).exists()
+    (tmp_path / "stdin").write_bytes(reads_words())
+    given = ("-i", str(tmp_path / "stdin"))
+    done = replayed(place, *given)
+    assert done.returncode == 125
+    assert f"the program reader ({record.digest}) with --program PROGRAM" in done.stderr
+    assert replayed(place, *given, "--program", str(tmp_path / "reader.zip")).returncode == 0
+
+
+def test_a_kept_bundle_is_read_as_the_work_of_an_enemy(start_node: StartNode, puppets: Path, tmp_path: Path) -> None:
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=puppets)
+    _, record = node.run("reader", stdin=reads_words())
+    place = kept(node, record.id)
+    whole = (place / PACKED).read_bytes()
+    bomb = zipped(Part(b"program.toml", b"name = 'b'"), Part(b"x.wasm", b"one", 8, packed=deflated(bytes(10**6))))
+    for data, claimed, words in (
+        (whole[:-1], None, "bytes, and bundle.json says"),
+        (whole[:-1] + b"x", None, "is sha256:"),
+        (b"", b"", "program.zip"),
+        (bomb, bomb, "unpacks to more than the 3 bytes it declares"),
+        ((puppets / "puppet.wasm").read_bytes(), (puppets / "puppet.wasm").read_bytes(), "program.zip"),
+    ):
+        (place / PACKED).unlink()
+        (place / PACKED).write_bytes(data)
+        if claimed is not None:
+            told = json.loads((place / "bundle.json").read_text())
+            told["program"] |= {"digest": program_digest(claimed), "size": len(claimed)}
+            (place / "bundle.json").write_text(json.dumps(told))
+        done = replayed(place)
+        assert done.returncode == 125, done
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
+def test_named_channels_of_a_failed_launch_are_kept_and_replay(
+    start_node: StartNode, puppets: Path, tmp_path: Path
+) -> None:
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=puppets)
+    calls = [
+        opened("dev/in/one"),
+        read_call(4, 3),
+        opened("dev/in/two"),
+        read_call(5),
+        opened("dev/out/one"),
+        write(6, 7),
+        opened("dev/out/two"),
+        write(7),
+        FAILS,
+    ]
+    (reading, source), (result, taken) = os.pipe(), os.pipe()
+    os.write(source, b"streamed")
+    os.close(source)
+    with file(b"0123456789abcdef") as given, file() as into:
+        _, record = node.run(
+            "puppet",
+            stdin=script(calls, image(8)),
+            inputs={"one": given, "two": reading},
+            outputs={"one": into, "two": taken},
+            object_="/AUTH_test/c/o",
+        )
+    for fd in (reading, result, taken):
+        os.close(fd)
+    assert struct.unpack("<9I", record.outcome.stderr) == (*[0] * 8, 8)
+    place = kept(node, record.id)
+    found = read(place)
+    assert dict(found.outputs) == {"out/one": "file", "out/two": "stream"}
+    assert list(found.inputs) == ["stdin", "in/one", "in/two"]
+    assert [part.kept for part in found.inputs.values()] == [True, True, False]
+    assert [part.hint for part in found.inputs.values()] == ["/AUTH_test/c/o", "", ""]
+    assert found.outcome.channels == record.outcome.channels
+    assert (place / "inputs" / "in-one").read_bytes() == b"0123456789abcdef"
+    done = replayed(place)
+    assert done.returncode == 125
+    assert "give in/two (of which nothing is known) with --in two=FILE" in done.stderr
+    (tmp_path / "two").write_bytes(b"streamed")
+    done = replayed(place, "--in", f"two={tmp_path / 'two'}")
+    assert done.returncode == 0, done
+    (tmp_path / "one").write_bytes(b"another")
+    done = replayed(place, "--in", f"two={tmp_path / 'two'}", "--in", f"one={tmp_path / 'one'}")
+    assert done.returncode == 1
+    assert "input in/one: sha256:" in done.stdout
+
+
 def test_nothing_is_kept_unless_it_is_asked_for(node: NodeProcess) -> None:
     _, record = node.run("trap")
     node.still_serves()
@@ -164,9 +338,11 @@ def test_the_node_that_keeps_has_no_engine_and_leaks_no_descriptor(
 
     def some() -> None:
         for _ in range(5):
-            _, record = node.run("picky", stdin=b"0123456789")
-            kept(node, record.id)
-            node.run("copy", stdin=b"0123456789")
+            with file(b"x") as given, file() as taken:
+                inputs, outputs = {"a": given, "b": given}, {"c": taken}
+                _, record = node.run("picky", stdin=b"0123456789", inputs=inputs, outputs=outputs)
+                kept(node, record.id)
+                node.run("copy", stdin=b"0123456789", inputs=inputs, outputs=outputs)
         node.calm()
 
     def descriptors() -> int:
@@ -259,7 +435,7 @@ def a_launch(at: int, program: Path, size: int = 0, **changes: Any) -> FailedLau
         "limits": Limits(),
         "outcome": Outcome("exit", exit_code=1),
         "origin": {},
-        "input_fd": fd,
+        "held": Held({"stdin": fd}, {}),
     }
     return FailedLaunch(**(fields | changes))
 
