@@ -72,12 +72,20 @@ class Compilers:
         """The spawner has it."""
         wire.close_all(self._handed.pop(digest, ()))
 
-    def started(self, number: int, pid: int, pidfd: int) -> None:
+    def started(self, number: int, pid: int, pidfds: Sequence[int]) -> None:
+        """`pidfds`: one, or none when the node had no descriptor left to take it with."""
         child = self._children.get(number)
         if child is None:
-            os.close(pidfd)  # it was quick
+            wire.close_all(pidfds)  # it was quick
         else:
-            child.pid, child.pidfd = pid, pidfd
+            child.pid, child.pidfd = pid, next(iter(pidfds), None)
+
+    def unstarted(self, number: int, why: str) -> None:
+        """The spawner had no process, or no descriptors, for it."""
+        if (child := self._children.get(number)) is not None:
+            made, child.made = child.made, []
+            self._drop(number)
+            self._not_begun(child.info, made, why)
 
     def exited(self, pid: int, how: str) -> None:
         for number, child in self._children.items():
@@ -97,7 +105,12 @@ class Compilers:
             self.delivered(digest)
 
     def _start(self, info: ProgramInfo, order: wire.Message, made: list[int]) -> None:
-        ours, theirs = wire.packet_pair()
+        try:
+            ours, theirs = wire.packet_pair()
+        except OSError as why:
+            words = str(why)
+            self._loop.after(0, lambda: self._not_begun(info, made, words))
+            return
         ours.setblocking(False)
         self._next += 1
         number = self._next
@@ -107,6 +120,18 @@ class Compilers:
         with theirs:
             self._order(order | {"compiler": number, "digest": info.digest}, theirs.fileno(), *made)
 
+    def _not_begun(self, info: ProgramInfo, made: list[int], why: str) -> None:
+        if made:
+            self._unkept(info, made, f"no process to store it in: {why}")
+            self._events.program_compiled(info.digest, None)
+        else:
+            self._events.program_compiled(info.digest, f"no process to compile in: {why}")
+
+    def _unkept(self, info: ProgramInfo, made: list[int], why: str) -> None:
+        log.warning("program %s is kept in memory alone: %s", info.name, why)
+        self.delivered(info.digest)
+        self._handed[info.digest] = made
+
     def _answered(self, number: int) -> None:
         child = self._children.get(number)
         if child is None:
@@ -115,6 +140,9 @@ class Compilers:
             packet = wire.receive_packet(child.sock)
         except BlockingIOError:
             return
+        except wire.DescriptorsLost as why:
+            self._drop(number)
+            return self._events.program_compiled(child.info.digest, f"what it was compiled to: {why}")
         except ProtocolError as why:
             log.error("the compiler of %s speaks another language: %s", child.info.name, why)
             packet = None
@@ -141,9 +169,8 @@ class Compilers:
         child = self._children[number]
         digest = child.info.digest
         if unkept is not None:
-            log.warning("program %s is kept in memory alone: %s", child.info.name, unkept)
-            self.delivered(digest)
-            self._handed[digest], child.made = child.made, []
+            made, child.made = child.made, []
+            self._unkept(child.info, made, unkept)
         self._drop(number)
         self._events.program_compiled(digest, None)
 

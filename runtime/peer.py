@@ -47,6 +47,8 @@ class Peer:
             data, fds = wire.receive_with_fds(self._sock)
         except BlockingIOError:
             return
+        except wire.DescriptorsLost as why:
+            return self.refuse(Busy(f"the node has {why}"))
         except ProtocolError as why:
             return self._refuse(why, final=True)
         except OSError:
@@ -69,6 +71,9 @@ class Peer:
                 return self._refuse(why, final=True)
             except NodeError as why:
                 self._refuse(why)
+            except OSError as why:  # descriptors, memory, a file system: the next may have what this one lacked
+                log.error("a request failed: %s", why)
+                return self.refuse(Busy(f"the node cannot serve this now: {why.strerror or why}"))
             except Exception:  # whoever waits for an answer must not wait for ever
                 log.exception("internal error: a request failed")
                 return self.refuse(NodeError("internal error; the node's log says more"))

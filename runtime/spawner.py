@@ -5,17 +5,20 @@ die in children. It speaks with the node over one packet socket, descriptor 3, o
 
     load    {digest, name, bundle}  → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
             + what its compiler made, if the cache would not have it (runtime/stock.py)
+                                    | unloadable {digest, message}
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {compiler, path, digest, name, bundle} + socket   → compiling {compiler, pid} + pidfd
             the child answers on that socket: {rejected: …} | {failed: …} | {} + what it made
     store   {compiler, digest} + socket + what was made       → compiling {compiler, pid} + pidfd
             the child answers on that socket: {} | {unkept: why}
+                                    of both: | uncompiled {compiler, message}
 
 and `exited {pid, status, cpu_ns}` whenever a child has ended. `generation` counts loads: a worker can run every program
 whose generation is not above its own.
 """
 
+import errno
 import gc
 import os
 import signal
@@ -52,7 +55,7 @@ class Spawner:
         """Until the node closes the socket."""
         signal.signal(signal.SIGCHLD, self._reap)
         self._answer({"op": "hello"})
-        while (packet := wire.receive_packet(self._node)) is not None:
+        while (packet := wire.receive_packet_or_less(self._node)) is not None:
             message, fds = packet
             try:
                 getattr(self, f"_{message['op']}")(message, *fds)
@@ -77,6 +80,8 @@ class Spawner:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
             wire.send_packet(self._node, message, fds)
+        except BrokenPipeError:
+            pass  # the node is gone, which the next look for an order tells
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 
@@ -99,15 +104,25 @@ class Spawner:
         if digest not in self._programs:
             try:
                 program = self._stock.load(digest, message["name"], bundle=message["bundle"], handed=handed)
+                if program is None:
+                    return self._answer({"op": "missing", "digest": digest})
+                self._add(digest, program)
             except ProgramError as why:
                 return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
-            if program is None:
-                return self._answer({"op": "missing", "digest": digest})
-            self._programs[digest] = program
-            self._generation += 1
-            self._guard.loaded()
+            except OSError as why:  # no descriptors, no memory: another time it may be loaded
+                return self._answer({"op": "unloadable", "digest": digest, "message": why.strerror or str(why)})
         size = self._programs[digest].size
         return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
+
+    def _add(self, digest: str, program: Program) -> None:
+        """Raises OSError; then it is not loaded."""
+        try:
+            self._guard.loaded()
+        except OSError:
+            program.close()
+            raise
+        self._programs[digest] = program
+        self._generation += 1
 
     def _unload(self, message: wire.Message) -> None:
         program = self._programs.pop(message["digest"], None)
@@ -115,35 +130,35 @@ class Spawner:
             program.close()
             self._guard.loaded()
 
-    def _fork(self, message: wire.Message, sock: int) -> None:
+    def _fork(self, message: wire.Message, *sock: int) -> None:
         gc.freeze()
         try:
-            pid, pidfd = self._forked(lambda: self._be_worker(sock, message["warm"]))
+            pid, pidfd = self._forked(lambda: self._be_worker(sock[0], message["warm"]), sock)
         except OSError as why:
             return self._answer({"op": "failed", "worker": message["worker"], "message": str(why)})
         answer = {"op": "forked", "worker": message["worker"], "pid": pid, "generation": self._generation}
         self._answer(answer, pidfd)
         return os.close(pidfd)
 
-    def _compile(self, message: wire.Message, sock: int) -> None:
-        self._compiler(message, sock, lambda: self._be_compiler(sock, message), "failed")
+    def _compile(self, message: wire.Message, *fds: int) -> None:
+        self._compiler(message, fds, lambda: self._be_compiler(fds[0], message))
 
-    def _store(self, message: wire.Message, sock: int, *made: int) -> None:
-        self._compiler(message, sock, lambda: self._be_storekeeper(sock, message["digest"], made), "unkept")
+    def _store(self, message: wire.Message, *fds: int) -> None:
+        self._compiler(message, fds, lambda: self._be_storekeeper(fds[0], message["digest"], fds[1:]))
 
-    def _compiler(self, message: wire.Message, sock: int, be: Callable[[], NoReturn], otherwise: str) -> None:
-        """`otherwise`: how it is said that there is none."""
+    def _compiler(self, message: wire.Message, fds: Sequence[int], be: Callable[[], NoReturn]) -> None:
         try:
-            pid, pidfd = self._forked(be)
+            pid, pidfd = self._forked(be, fds)
         except OSError as why:
-            with socket.socket(fileno=os.dup(sock)) as answer:
-                wire.send_packet(answer, {otherwise: f"no process to do it in: {why}"})
-            return
+            return self._answer({"op": "uncompiled", "compiler": message["compiler"], "message": str(why)})
         self._answer({"op": "compiling", "compiler": message["compiler"], "pid": pid}, pidfd)
-        os.close(pidfd)
+        return os.close(pidfd)
 
-    def _forked(self, be: Callable[[], NoReturn]) -> tuple[int, int]:
-        """A child that is `be`: its process id and pidfd. Raises OSError."""
+    def _forked(self, be: Callable[[], NoReturn], fds: Sequence[int]) -> tuple[int, int]:
+        """A child that is `be`: its process id and pidfd. `fds`: what it is given. Raises OSError."""
+        if not fds:  # they could not be taken
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        os.close(os.dup(fds[0]))  # there is one left for its pidfd: without, it would be nobody's
         # Blocked over the fork: a child must not be reaped before its pidfd is there.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
@@ -172,6 +187,8 @@ class Spawner:
             rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, self._programs, warm))
             serve(sock, self._runner, self._programs, rehearsal)
             os._exit(0)
+        except BrokenPipeError:
+            os._exit(0)  # the node has let it go while it got ready
         except BaseException:  # noqa: BLE001 - nothing of the spawner's stack may run in its child
             sys.excepthook(*sys.exc_info())
         finally:

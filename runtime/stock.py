@@ -54,13 +54,16 @@ class Stock:
         if path is None:
             return None
         try:
+            size = os.stat(path).st_size
             module = raw.load_module(self._runner.engine, os.fsencode(path))
+        except OSError:
+            return None  # somebody took it away
         except EngineError:
-            if not handed:
-                path.unlink(missing_ok=True)  # made on another kind of processor
+            if not handed and _can_open(path):
+                _drop(path)  # made on another kind of processor
             return None
         program = self._runner.link(module, digest, name)
-        program.size = os.stat(path).st_size
+        program.size = size
         if brought is not None:
             program.files = brought.files
             program.size += brought.size
@@ -114,6 +117,22 @@ def _check_made(made: Sequence[int], name: str, bundle: bool) -> None:
         sealed = False  # no memfd at all
     if not sealed or len(made) != 1 + bundle:
         raise ProgramError(f"{name}: its compiler made something else than was asked for")
+
+
+def _can_open(path: Path) -> bool:
+    """Whether it is not for want of descriptors, say, that it could not be loaded."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
+def _drop(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        pass  # nothing can be written there: it stays, and is found wanting each time
 
 
 def _sealed(data: bytes) -> int:

@@ -16,6 +16,7 @@ This is the only file that knows any of this.
 """
 
 import array
+import errno
 import os
 import socket
 import struct
@@ -38,6 +39,14 @@ _received: Final = memoryview(bytearray(_PACKET))
 """Where everything is received that may bring descriptors: room of that size made anew would be mapped and unmapped for
 each message (measured: 8 µs of 9). One thread of a process receives so."""
 Message = dict[str, Any]
+
+
+class DescriptorsLost(ProtocolError):
+    """This process could not take the descriptors of a message: it has none left. `data` is the message."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(f"no descriptors left: {os.strerror(errno.EMFILE)}")
+        self.data = data
 
 
 class Socket(Protocol):
@@ -128,7 +137,7 @@ def receive(sock: Socket, decoder: Decoder) -> Message | None:
 def receive_with_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Once from a non-blocking stream or packet socket: bytes (none at its end) and the descriptors they brought.
 
-    Raises OSError, and `ProtocolError` when the peer passed more than `MAX_FDS`.
+    Raises OSError, `DescriptorsLost`, and `ProtocolError` when the peer passed more than `MAX_FDS`.
     """
     size, ancillary, flags, _ = sock.recvmsg_into((_received,), _FD_SPACE, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
@@ -137,7 +146,9 @@ def receive_with_fds(sock: socket.socket) -> tuple[bytes, list[int]]:
             fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
     if flags & socket.MSG_CTRUNC:
         close_all(fds)
-        raise ProtocolError(f"more than {MAX_FDS} descriptors with one message, or this process has none left")
+        if len(fds) < MAX_FDS:  # there was room for more of them
+            raise DescriptorsLost(bytes(_received[:size]))
+        raise ProtocolError(f"more than {MAX_FDS} descriptors with one message")
     return bytes(_received[:size]), list(fds)
 
 
@@ -161,6 +172,14 @@ def receive_packet(sock: socket.socket) -> tuple[Message, list[int]] | None:
     except ConnectionResetError:
         return None
     return (_decode(data), fds) if data else None
+
+
+def receive_packet_or_less(sock: socket.socket) -> tuple[Message, list[int]] | None:
+    """The same; where descriptors could not be taken, the packet comes without any."""
+    try:
+        return receive_packet(sock)
+    except DescriptorsLost as lost:
+        return _decode(lost.data), []
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -24,6 +24,7 @@ from insitu.runtime.programs import ProgramInfo
 log = logging.getLogger("insitu.node")
 _STATUS_WAIT = 0.5  # seconds that a dead worker's exit status may take to arrive by way of the spawner
 _RESTART = (0.1, 5.0)  # seconds before a dead spawner is started again: the first time, and at most
+_NO_DESCRIPTORS = "could not be taken over: the node has no descriptors left"
 _ORDER_AGAIN = 0.05  # seconds
 
 
@@ -136,7 +137,12 @@ class Workforce:
 
     def fork(self, id_: int, warm: Sequence[str]) -> None:
         """`worker_forked` and `worker_ready` follow, or `worker_gone`."""
-        ours, theirs = wire.packet_pair()
+        try:
+            ours, theirs = wire.packet_pair()
+        except OSError as why:
+            how = f"could not be forked: {why.strerror}"
+            self._loop.after(0, lambda: self._events.worker_gone(id_, how, 0))
+            return
         ours.setblocking(False)
         self._workers[id_] = _Worker(ours)
         self._loop.watch(ours.fileno(), lambda _: self._from_worker(id_))
@@ -181,7 +187,7 @@ class Workforce:
         assert self._sock is not None
         while True:
             try:
-                packet = wire.receive_packet(self._sock)
+                packet = wire.receive_packet_or_less(self._sock)
             except BlockingIOError:
                 return
             except ProtocolError as why:
@@ -211,21 +217,31 @@ class Workforce:
     def _on_rejected(self, message: wire.Message) -> None:
         self._events.program_rejected(message["digest"], message["message"])
 
-    def _on_forked(self, message: wire.Message, pidfd: int) -> None:
+    def _on_unloadable(self, message: wire.Message) -> None:
+        self._events.program_compiled(message["digest"], f"it could not be loaded: {message['message']}")
+
+    def _on_forked(self, message: wire.Message, *pidfds: int) -> None:
         worker = self._workers.get(message["worker"])
         if worker is None:
-            os.close(pidfd)  # dismissed in the meantime
+            wire.close_all(pidfds)  # dismissed in the meantime
             return
+        if not pidfds:  # it could not be killed; without its socket it ends
+            return self._lost(message["worker"], _NO_DESCRIPTORS)
+        (pidfd,) = pidfds
         worker.pid, worker.pidfd = message["pid"], pidfd
         self._events.worker_forked(message["worker"], message["generation"])
         if worker.ready:
             self._events.worker_ready(message["worker"])
+        return None
 
     def _on_failed(self, message: wire.Message) -> None:
         self._lost(message["worker"], f"could not be forked: {message['message']}")
 
-    def _on_compiling(self, message: wire.Message, pidfd: int) -> None:
-        self._compilers.started(message["compiler"], message["pid"], pidfd)
+    def _on_uncompiled(self, message: wire.Message) -> None:
+        self._compilers.unstarted(message["compiler"], message["message"])
+
+    def _on_compiling(self, message: wire.Message, *pidfds: int) -> None:
+        self._compilers.started(message["compiler"], message["pid"], pidfds)
 
     def _on_exited(self, message: wire.Message) -> None:
         pid, status, cpu_ns = message["pid"], message["status"], message["cpu_ns"]
@@ -303,7 +319,8 @@ class Workforce:
         self._loop.forget(self._sock.fileno())
         self._sock.close()
         self._sock = None
-        status = self._spawner.wait()  # its socket is closed: it is dead or about to be
+        self._spawner.kill()  # its socket is closed: it is dead or about to be, unless somebody holds it
+        status = self._spawner.wait()
         if self._closing:
             return
         log.error("the spawner ended (%s); it is started again in %.1f s", status, self._delay)
