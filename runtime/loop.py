@@ -83,7 +83,8 @@ class Loop:
                 handler = self._handlers.get(fd)
                 if handler is not None:  # an earlier handler of this round may have forgotten it
                     self._guarded(handler, events)
-            while self._timers and self._timers[0][0] <= time.monotonic():
+            now = time.monotonic()  # a call that wants another one at once waits for the others' turn
+            while self._timers and self._timers[0][0] <= now:
                 call = heapq.heappop(self._timers)[2].call
                 if call is not None:
                     self._guarded(lambda _, call=call: call(), 0)  # type: ignore[misc]

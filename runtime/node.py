@@ -84,7 +84,8 @@ class Node:
         self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
-        self._peers: set[Peer] = set()
+        self._peers: dict[Peer, None] = {}
+        """The one that spoke longest ago first."""
         self._history = History(settings.records)
         self._next_worker = 0
         self._listener: socket.socket | None = None
@@ -178,17 +179,31 @@ class Node:
             self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
             return
         sock.setblocking(False)
-        if not is_friend(sock, self._friends) or len(self._peers) >= MAX_PEERS:
+        if not is_friend(sock, self._friends):
             sock.close()
             return
+        if len(self._peers) >= MAX_PEERS and (idle := self._idle_peer()) is not None:
+            idle.refuse(Busy(f"{MAX_PEERS} connections, and this one was idle for longest"))
+            idle.close()  # whether it reads that or not
         peer = Peer(self._loop, sock, self)
-        if peer.open:  # it may have come and gone
-            self._peers.add(peer)
+        if not peer.open:
+            return  # it has come and gone
+        self._peers[peer] = None
+        if len(self._peers) > MAX_PEERS and not self._is_engaged(peer):
+            peer.refuse(Busy(f"{MAX_PEERS} connections already, each with a launch"))
+
+    def _idle_peer(self) -> Peer | None:
+        return next((peer for peer in self._peers if not self._is_engaged(peer)), None)
+
+    def _is_engaged(self, peer: Peer) -> bool:
+        """It waits for a launch, or is sending its program."""
+        return peer in self._by_peer or peer in self._wants
 
     # Requests.
 
     def request(self, peer: Peer, message: wire.Message, fds: list[int]) -> None:
-        self._peers.add(peer)  # it may have spoken from its own constructor
+        self._peers.pop(peer, None)
+        self._peers[peer] = None  # it may have spoken from its own constructor
         kept = False
         try:
             if message.get("v") != wire.VERSION:
@@ -213,7 +228,7 @@ class Node:
                 wire.close_all(fds)
 
     def gone(self, peer: Peer) -> None:
-        self._peers.discard(peer)
+        self._peers.pop(peer, None)
         self._wants.gone(peer)
         task = self._by_peer.pop(peer, None)
         if task is None:

@@ -44,6 +44,9 @@ class Wants:
         self._loop, self._arrivals, self._again = loop, arrivals, again
         self._wants: dict[Peer, _Want] = {}
 
+    def __contains__(self, peer: Peer) -> bool:
+        return peer in self._wants
+
     def ask(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
         """Ask for the bytes, if they can be had; whether the launch waits now. Raises `Busy`, `BadRequest`."""
         digest = message["program"]

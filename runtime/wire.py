@@ -88,6 +88,10 @@ class Decoder:
     def feed(self, data: bytes) -> None:
         self._buffer += data
 
+    def __len__(self) -> int:
+        """Bytes that are no message yet, or were not asked for."""
+        return len(self._buffer)
+
     @property
     def missing(self) -> int:
         """Bytes that complete what is under way, the length or the map; after `next()` gave None."""
