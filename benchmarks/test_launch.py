@@ -13,13 +13,12 @@ import pytest
 from benchmarks.daemon import distinct_cats, running_node, wait_until_quiet
 from benchmarks.interleave import Aim, Interleave
 from benchmarks.load import both_loads
-from benchmarks.turns import launched, spawned
+from benchmarks.turns import WARM_AIM, launched, spawned
 from insitu.runtime.client import NodeClient
 
 WARM_PAIRS: Final = 500
 NEW_PAIRS: Final = 60
 WARM_UP: Final = 5
-WARM_AIM: Final = {"process": 0.8, "shared": 0.3}
 COMPILED, UNSEEN = "compiled", "unseen"
 
 

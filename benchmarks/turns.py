@@ -8,6 +8,8 @@ from benchmarks.interleave import Turn, Turns
 from insitu.runtime.client import Launch, LaunchRequest
 
 CAT: Final = "/bin/cat"
+WARM_AIM: Final = {"process": 0.8, "shared": 0.3}
+"""By isolation: what a warm launch may take of a native spawn."""
 _CHUNK: Final = 64 << 10
 
 
