@@ -63,10 +63,10 @@ def _answer(answers: IO[str]) -> Any:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % confidence interval of their median."""
+    """The 99.5 % confidence interval of their median: of eleven measures one would often stand out of 95 %."""
     chance = random.Random(1)
-    found = [statistics.median(chance.choices(values, k=len(values))) for _ in range(1000)]
-    return percentile(found, 2.5), percentile(found, 97.5)
+    found = [statistics.median(chance.choices(values, k=len(values))) for _ in range(4000)]
+    return percentile(found, 0.25), percentile(found, 99.75)
 
 
 @both_loads
