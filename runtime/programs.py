@@ -24,6 +24,7 @@ from insitu.runtime.bundles.bundle import SUFFIX as BUNDLE_SUFFIX
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE, Manifest
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from insitu.runtime.reading import read_file
 from insitu.sandbox.digest import is_digest, program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 
@@ -167,7 +168,11 @@ class ProgramStore:
         if known is not None and known[0] == changed:
             return known[1]
         found: dict[str, list[str]] = {}
-        for entry in os.listdir(prefix):
+        try:
+            entries = os.listdir(prefix)
+        except FileNotFoundError:
+            return {}  # a moment ago it was there
+        for entry in entries:
             stem, suffix = os.path.splitext(entry)
             plain, at, _ = stem.partition("@")
             if at and plain and suffix in _SUFFIXES:
@@ -197,9 +202,11 @@ class ProgramStore:
         if stamp[1] > MAX_PROGRAM:
             raise ProgramRejected(f"program {path.stem}: {stamp[1]} bytes, and at most {MAX_PROGRAM} are allowed")
         try:
-            data = path.read_bytes()
+            data = read_file(path, MAX_PROGRAM)
         except OSError as why:
             raise _Unread(f"program {path.stem}: cannot be read: {why.strerror}") from None
+        if len(data) > MAX_PROGRAM:
+            raise _Unread(f"program {path.stem}: over {MAX_PROGRAM} bytes, and no more are allowed")
         bundle = path.suffix == BUNDLE_SUFFIX
         stated = Bundle(data, f"program {path.stem}").manifest if bundle else _beside(path)
         name = stated.name if bundle and _HEX.fullmatch(path.stem) else path.stem
@@ -235,8 +242,7 @@ def _stamp(path: str) -> tuple[int, ...] | None:
 def _beside(path: Path) -> Manifest:
     """What NAME.toml beside NAME.wasm says."""
     try:
-        with open(path.with_suffix(".toml"), "rb") as file:
-            data = file.read(manifest.MAX_BYTES_OF_IT + 1)
+        data = read_file(path.with_suffix(".toml"), manifest.MAX_BYTES_OF_IT)
     except FileNotFoundError:
         return Manifest()
     except OSError as why:

@@ -141,6 +141,11 @@ class Settings:
             raise SettingsError(f"limits: {why}") from None
         for name, limits in (("tenants", self.tenants), *((f'tenant."{n}"', t) for n, t in self.tenant.items())):
             _hold(limits, f"{name}.")
+        for what in ("socket", "cache"):
+            if not getattr(self, what):
+                raise SettingsError(f"{what}: empty, and it has to be a path")
+        if not 0 < len(self.name) <= 255 or not self.name.isprintable():
+            raise SettingsError(f"name: {self.name[:80]!r} is not 1 to 255 printable characters")
         if self.spares_min > self.spares_max:
             raise SettingsError(f"spares_min {self.spares_min} is above spares_max {self.spares_max}")
 
@@ -184,7 +189,9 @@ def read(path: str | Path) -> dict[str, Any]:
             raw = tomllib.load(file)
     except OSError as why:
         raise SettingsError(f"{path}: {why.strerror or why}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as why:
+    except RecursionError:
+        raise SettingsError(f"{path}: too deeply nested") from None
+    except ValueError as why:  # no TOML, no text, a number that is too long to be one
         raise SettingsError(f"{path}: {why}") from None
     try:
         return _from_file(raw)
@@ -262,8 +269,10 @@ def _fault(value: object, kind: Kind | type) -> str | None:
         case Choice():
             return None if value in kind.of else " or ".join(kind.of)
     if kind is tuple:
-        words = isinstance(value, tuple) and all(isinstance(word, str) for word in value)
-        return None if words else "a list of words in quotes"
+        words = isinstance(value, tuple) and all(isinstance(word, str) and "\0" not in word for word in value)
+        return None if words else "a list of words in quotes, without NUL"
+    if isinstance(value, str) and "\0" in value:
+        return "a word without NUL"
     return None if isinstance(value, kind) else {str: "a word in quotes", bool: "true or false"}.get(kind, str(kind))
 
 

@@ -18,10 +18,12 @@ from insitu.runtime.bundles import pack
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.pack import Pack
 from insitu.runtime.cache import CompiledCache
+from insitu.runtime.reading import read_file
 from insitu.sandbox import raw
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import EngineError, ProgramError
 from insitu.sandbox.launch import Runner
+from insitu.sandbox.limits import MAX_PROGRAM
 from insitu.sandbox.program import Program, compile_program, to_wasm
 
 _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -87,7 +89,7 @@ class Stock:
     def prepare(self, path: str, digest: str, name: str, *, bundle: bool) -> list[int]:
         """Compile, and unpack, what is at `path`: descriptors of the code and, for a bundle, of its files. Raises
         `ProgramError`, `ProgramRejected`, OSError, `EngineError`."""
-        data = Path(path).read_bytes()
+        data = read_file(path, MAX_PROGRAM)
         if program_digest(data) != digest:
             raise OSError(None, f"{path} changed while it was looked at; ask again")
         files = None

@@ -120,11 +120,11 @@ def test_what_could_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pyte
     put(tmp_path, "mine")
     store = ProgramStore([tmp_path])
 
-    def fail(_: Path) -> bytes:
+    def fail(_: Path, most: int) -> bytes:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", fail)
+        patch.setattr("insitu.runtime.programs.read_file", fail)
         with pytest.raises(ProgramRejected, match="mine: cannot be read: Too many open files"):
             store.find("mine")
     assert store.find("mine").name == "mine"

@@ -1,0 +1,17 @@
+"""Files that somebody else may put another thing in the place of while they are looked at."""
+
+import os
+import stat
+
+
+def read_file(path: str | os.PathLike[str], most: int) -> bytes:
+    """What a regular file holds, up to one byte over `most`. Raises OSError, also for what is no regular file: a named
+    pipe would hold us up until somebody wrote to it, and a device has no end."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    with open(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(None, "it is no file")
+        data = bytearray()
+        while len(data) <= most and (piece := file.read(most + 1 - len(data))):
+            data += piece
+        return bytes(data)
