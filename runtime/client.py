@@ -19,7 +19,7 @@ from insitu.runtime import wire
 from insitu.runtime.errors import BY_CODE, BadRequest, Busy, NodeError, NodeLost, NodeUnavailable, ProtocolError
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
-from insitu.sandbox.limits import Limits
+from insitu.sandbox.limits import DEFAULT, Limits
 
 _PIECE: Final = 256 << 10  # bytes of a program in one frame
 SOCKET_VARIABLE: Final = "INSITU_SOCKET"
@@ -40,7 +40,7 @@ class LaunchRequest:
     tenant: str = ""
     request_id: str = ""
     object: str = ""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = DEFAULT
     env: Mapping[str, str] = field(default_factory=dict)
     isolation: str = ""
     """"process" for a worker of its own, whatever the node gives otherwise; "shared" for no less than that."""
@@ -133,7 +133,7 @@ class Launch(_Connection):
             "tenant": request.tenant,
             "request_id": request.request_id,
             "object": request.object,
-            "limits": request.limits.to_wire(),
+            "limits": {} if request.limits is DEFAULT else request.limits.to_wire(),
             "env": dict(request.env),
             "brings": provider is not None,
         }

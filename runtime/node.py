@@ -349,8 +349,9 @@ class Node:
             self._calm = self._loop.after(CALM, self._calmed)
 
     def _fork_spares(self, count: int) -> None:
-        """Now, unless a launch runs, which they would disturb: then a little later."""
-        if self._running and not self._undisturbed:
+        """Now, unless they would disturb a launch: one that runs or, while somebody stands ready for the next, one that
+        has just ended and whose client has yet to be told. Then a little later."""
+        if (self._running or self._pool.count("idle")) and not self._undisturbed:
             if self._spares is None:
                 self._spares = self._loop.after(UNDISTURBED, self._no_longer)
         else:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from insitu.runtime import wire
 from insitu.runtime.channels import NONE, Named
-from insitu.sandbox.limits import Limits
+from insitu.sandbox.limits import DEFAULT, Limits
 
 DRY_RUN: Final = Limits(fuel=20_000_000, wall=0.5, output=1 << 20)
 """What it may cost, and no more: a program that does much with no input is not worth warming."""
@@ -28,7 +28,7 @@ class Rehearsal:
 
     def __init__(self, programs: Sequence[str]) -> None:
         """Of each, by digest, one launch."""
-        self._count = len(programs)
+        self.programs = programs
         self._node, self._worker = wire.packet_pair()
         self._outputs: list[int] = []
         with open(os.memfd_create("warm-up", os.MFD_CLOEXEC), "wb", buffering=0) as given:
@@ -47,7 +47,7 @@ class Rehearsal:
     def hold(self, run: Run) -> None:
         """Once. `run`: what the worker does with a launch's message and descriptors; it gives the answer."""
         with self._node, self._worker:
-            for _ in range(self._count):
+            for _ in self.programs:
                 packet = wire.receive_packet(self._worker)
                 assert packet is not None
                 received, fds = packet
@@ -76,7 +76,7 @@ def launch_message(
         "digest": digest,
         "argv": [name, *args],
         "env": dict(env),
-        "limits": limits.to_wire(),
+        "limits": {} if limits is DEFAULT else limits.to_wire(),
         "stderr": stderr,
         "last": last,
     }

@@ -33,6 +33,8 @@ def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], 
     """Until the node closes the socket, or a launch was to be the last."""
     gc.disable()  # the spawner froze what it had; a launch makes no cycles worth the copies of shared pages
     rehearsal.hold(lambda launch, fds: _run(runner, programs, launch, fds))
+    if rehearsal.programs:
+        runner.make_ahead(programs[rehearsal.programs[0]])  # the one that is asked for most
     wire.send_packet(sock, {"ready": True, "cpu_ns": time.process_time_ns()})
     while (packet := wire.receive_packet(sock)) is not None:
         message, fds = packet
@@ -45,6 +47,7 @@ def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], 
         wire.send_packet(sock, answer)
         if message["last"]:  # isolation `process`: whatever this launch has left here, nobody else meets it
             return
+        runner.make_ahead(programs[message["digest"]])
 
 
 def _run(
@@ -59,7 +62,7 @@ def _run(
             message["argv"],
             source_from_fd(stdin),
             stdout,
-            Limits(**message["limits"]),
+            Limits.from_wire(message["limits"]),
             env=message["env"],
             stderr=StderrSink(message["stderr"]),
             channels=_channels(message, named) if named else None,

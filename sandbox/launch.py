@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from insitu.sandbox import raw
+from insitu.sandbox.ahead import Ahead
 from insitu.sandbox.alarm import Alarm, CpuTime
 from insitu.sandbox.channels import Budget, Deadline, FdSink, Sink, Source, StderrSink, Wait
 from insitu.sandbox.channels.wiring import Channels, Wiring
@@ -87,10 +88,15 @@ class Runner:
         self.canonical_nans = canonical_nans
         self.host = Host(self.engine)
         self._alarm = Alarm(self.engine)
+        self._ahead = Ahead(self.engine)
 
     def start_threads(self) -> None:
         """The one that a launch needs, if it does not run yet: before the process can start none any more."""
         self._alarm.start()
+
+    def make_ahead(self, program: Program) -> None:
+        """Make what can be made of the next launch, if that will be one of this program."""
+        self._ahead.make(program)
 
     def compile(self, wasm: bytes, source: str = "program") -> Program:
         """Raises `ProgramError`."""
@@ -117,7 +123,8 @@ class Runner:
         cpu_end = None if limits.cpu is None else cpu + int(limits.cpu * 1e9)
         budget, wait = Budget(limits.output, self._stop), Wait(begun + limits.wall, cpu_end)
         wiring = None if launch.channels is None else Wiring(launch.channels, clocks, budget, wait)
-        instance = raw.Instance(self.engine, limits.memory, fuel, limits.table)
+        made = self._ahead.take(program, limits, fuel)
+        instance = made or raw.Instance(self.engine, limits.memory, fuel, limits.table)
         try:
             stdin, stdout, stderr = launch.stdin, FdSink(launch.stdout, budget), launch.stderr
             if wiring is None:
@@ -136,9 +143,10 @@ class Runner:
             try:
                 self.host.guest = guest
                 self._alarm.set(wait.end, None if limits.cpu is None else CpuTime(limits.cpu, cpu, wait))
-                failure = instance.instantiate(program.pre)
+                failure = None if made else instance.instantiate(program.pre)
                 if failure is None:
-                    instance.find_memory()
+                    if not made:
+                        instance.find_memory()
                     if launch.on_start is not None:
                         launch.on_start()
                     failure = instance.call(b"_start")

@@ -360,16 +360,11 @@ class Instance:
     __slots__ = ("_context", "_extern", "_instance", "_memory", "_store", "_trap", "has_memory", "view")
 
     def __init__(self, engine: Engine, memory_limit: int, fuel: int, table_limit: int = 1 << 20) -> None:
-        """`memory_limit` in bytes, `table_limit` in elements, for each table.
-
-        The next `increment_epoch` interrupts whatever runs in it.
-        """
+        """`memory_limit` in bytes, `table_limit` in elements, for each table; see `limit`."""
         store = _store_new(engine, None, None)
         self._store: int | None = store
-        self._context = context = _store_context(store)
-        _store_limiter(store, memory_limit, table_limit, 1, TABLES, 1)
-        _set_epoch_deadline(context, 1)
-        _check(_set_fuel(context, fuel), EngineError)
+        self._context = _store_context(store)
+        self.limit(memory_limit, fuel, table_limit)
         self._instance = ctypes.create_string_buffer(16)
         self._extern = ctypes.create_string_buffer(_EXTERN_SIZE)
         self._memory = ctypes.create_string_buffer(_EXTERN_SIZE)
@@ -377,6 +372,12 @@ class Instance:
         self.has_memory = False
         self.view: memoryview = memoryview(b"")
         """The guest's memory as it was when last looked at: it may be shorter than it is by now, never longer."""
+
+    def limit(self, memory_limit: int, fuel: int, table_limit: int) -> None:
+        """From now on; what is larger already stays. The next `increment_epoch` interrupts whatever runs in it."""
+        _store_limiter(self._store, memory_limit, table_limit, 1, TABLES, 1)
+        _set_epoch_deadline(self._context, 1)
+        _check(_set_fuel(self._context, fuel), EngineError)
 
     def instantiate(self, pre: InstancePre) -> Failure | None:
         """Also runs the module's start function. The memory is in `view` only after `find_memory`."""

@@ -14,10 +14,9 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from insitu.runtime.errors import BadRequest
-from insitu.sandbox.limits import TIMES, Limits
+from insitu.sandbox.limits import DEFAULT, TIMES, Limits
 from insitu.sandbox.outcome import LimitHit
 
-_DEFAULT: Final = Limits()
 NO_MOST: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -25,7 +24,7 @@ def check_within(given: Limits, most: Mapping[str, Any]) -> None:
     """That a launch asks for no more than the operator allows. Raises `BadRequest` with both figures."""
     for name, allowed in most.items():
         own = getattr(given, name)
-        if own != getattr(_DEFAULT, name) and _less(own, allowed) != own:
+        if own != getattr(DEFAULT, name) and _less(own, allowed) != own:
             hit = LimitHit(name, allowed, own)
             figures = hit.figures()
             if figures[0] == figures[1] and name in TIMES:
@@ -42,7 +41,7 @@ def granted(asked: Mapping[str, Any], given: Limits, most: Mapping[str, Any] = N
         return given
     changed = {}
     for name in (*asked, *(name for name in most if name not in asked)):
-        own, default = getattr(given, name), getattr(_DEFAULT, name)
+        own, default = getattr(given, name), getattr(DEFAULT, name)
         allowed = most.get(name, default) if own == default else own
         changed[name] = _less(asked.get(name, own), allowed)
     return replace(given, **changed)

@@ -1,0 +1,56 @@
+"""A sandbox made before its launch is known: its store, instance and memory are there, and nothing has run in it.
+
+Making these is a fifth of a short launch, and none of it depends on what a launch brings but the limits, which are set
+when it comes. Measured through a node, connect → first byte of `cat`: see docs/node.md, "What it costs".
+"""
+
+from typing import Final
+
+from insitu.sandbox import raw
+from insitu.sandbox.limits import DEFAULT, Limits
+from insitu.sandbox.program import Program
+
+_REFUSALS: Final = 1024
+
+
+class Ahead:
+    """At most one, of one engine's programs."""
+
+    def __init__(self, engine: raw.Engine) -> None:
+        self._engine = engine
+        self._program: Program | None = None
+        self._instance: raw.Instance | None = None
+        self._cannot: set[str] = set()
+
+    def make(self, program: Program) -> None:
+        """For the next launch of `program`, if it is one that can be made so. What was made for another goes."""
+        if self._program is program or program.digest in self._cannot:
+            return
+        self.drop()
+        # Without fuel nothing runs: a program with a start function ends here, before its first instruction, and is
+        # left to its launches.
+        instance = raw.Instance(self._engine, DEFAULT.memory, 0, DEFAULT.table)
+        if instance.instantiate(program.pre) is not None:
+            instance.close()
+            if len(self._cannot) < _REFUSALS:
+                self._cannot.add(program.digest)
+            return
+        instance.find_memory()
+        self._program, self._instance = program, instance
+
+    def take(self, program: Program, limits: Limits, fuel: int) -> raw.Instance | None:
+        """The one that was made, with these limits; None when there is none, or it might be none under them."""
+        instance = self._instance
+        if instance is None or self._program is not program:
+            return None
+        size = instance.memory_size() if instance.has_memory else DEFAULT.memory
+        if limits.memory < size or limits.table < DEFAULT.table:
+            return None
+        self._program = self._instance = None
+        instance.limit(limits.memory, fuel, limits.table)
+        return instance
+
+    def drop(self) -> None:
+        if self._instance is not None:
+            self._instance.close()
+        self._program = self._instance = None
