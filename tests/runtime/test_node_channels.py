@@ -413,13 +413,15 @@ def test_whoever_reads_an_output_learns_of_a_workers_death(node: NodeProcess) ->
         os.close(taken)
         os.close(given)
         assert os.read(result, 100) == b"8 bytes!"
-        for worker in node.client.ping()["workers"]:  # one of them
+        killed = node.client.ping()["workers"]  # it is one of them
+        for worker in killed:
             os.kill(worker, signal.SIGKILL)
         assert os.read(result, 100) == b"", "the end"
         _, record = run.finish()
     assert record.outcome.end == "lost"
     for fd in (source, result):
         os.close(fd)
+    eventually(lambda: not set(killed) & set(node.client.ping()["workers"]))  # of the others too
     node.still_serves()
 
 
