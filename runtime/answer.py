@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from insitu.runtime.channels import can_have_figures
 from insitu.runtime.errors import ProtocolError
+from insitu.sandbox.digest import is_digest
 from insitu.sandbox.outcome import Outcome, Usage
 
 _MOST: Final = 1 << 50
@@ -68,11 +70,13 @@ def _check(outcome: Outcome) -> None:
             raise ProtocolError("a limit without a name")
     elif type(limit.name) is not str or not (_is_finite(limit.allowed) and _is_finite(limit.reached)):
         raise ProtocolError("a limit without a name or figures")
+    if outcome.channels and not can_have_figures(outcome.channels):
+        raise ProtocolError("channels that no launch has")
     for name, one in outcome.channels.items():
         for figure in (one.reads, one.bytes_read, one.writes, one.bytes_written):
-            _count(name[:80], figure, _MOST)
-        if type(one.digest or "") is not str:
-            raise ProtocolError("what is to be text is none")
+            _count(name, figure, _MOST)
+        if one.digest is not None and not (isinstance(one.digest, str) and is_digest(one.digest)):
+            raise ProtocolError("a digest that is none")
 
 
 def _count(name: str, value: object, beyond: int) -> int:

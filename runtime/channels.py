@@ -9,13 +9,14 @@ looked at: to ask a file anything would wait for its file system, which may be s
 
 import fcntl
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from insitu.runtime import wire
 from insitu.runtime.errors import BadRequest
-from insitu.sandbox.channels.named import check_name
+from insitu.sandbox.channels.named import NAME, check_name
 from insitu.sandbox.errors import ChannelError
 
 STANDARD: Final = ("stdin", "stdout")
@@ -36,6 +37,14 @@ class Named:
 
 
 NONE: Final = Named()
+_FIGURED: Final = re.compile(rf"stdin|stdout|stderr|(?:in|out)/(?:{NAME.pattern})")
+
+
+def can_have_figures(channels: Collection[str]) -> bool:
+    """Whether these are the names and the number of channels that one launch may have."""
+    return len(channels) <= len(STANDARD) + 1 + MAX_NAMED and all(
+        isinstance(name, str) and _FIGURED.fullmatch(name) for name in channels
+    )
 
 
 class Declares(Protocol):
