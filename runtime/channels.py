@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from insitu.runtime import wire
-from insitu.runtime.errors import BadRequest
+from insitu.runtime.errors import BadRequest, ProgramRejected
 from insitu.sandbox.channels.named import NAME, check_name
 from insitu.sandbox.errors import ChannelError
 
@@ -77,7 +77,11 @@ def named(message: wire.Message, fds: Sequence[int]) -> Named:
 
 def check_given(program: Declares, given: Named) -> None:
     """That it gets all that it declares; what it does not declare it may have as well, as with `insitu run`. Raises
-    `BadRequest` naming all that is missing."""
+    `BadRequest` naming all that is missing, `ProgramRejected` where no launch could have as many."""
+    if (count := len(program.inputs) + len(program.outputs)) > MAX_NAMED:
+        raise ProgramRejected(
+            f"program {program.name} declares {count} named channels, and a launch on a node has {MAX_NAMED} at most"
+        )
     missing = [
         f"{way} {name}"
         for way, declared, there in (

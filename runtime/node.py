@@ -25,6 +25,7 @@ import insitu
 from insitu.runtime import process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.arrivals import Arrivals
+from insitu.runtime.channels import Named
 from insitu.runtime.compilers import COMPILERS
 from insitu.runtime.compiling import Compiling
 from insitu.runtime.confine import identity
@@ -81,6 +82,8 @@ class Node:
         self._compiled: set[str] = set()
         """Of those being loaded: compiled on the way."""
         self._rejected: dict[str, str] = {}
+        self._named: dict[str, Named] = {}
+        """Of programs that were given named channels when they were last launched: those."""
         self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
@@ -377,7 +380,7 @@ class Node:
     def _fork(self, warm: Sequence[str]) -> None:
         self._next_worker += 1
         self._pool.forking(self._next_worker, warm)
-        self._force.fork(self._next_worker, warm)
+        self._force.fork(self._next_worker, warm, {d: self._named[d] for d in warm if d in self._named})
 
     def _hand_over(self, task: Task, worker: int) -> None:
         if not task.accepted:
@@ -413,6 +416,7 @@ class Node:
             self._force.kill(worker)  # and if it did not die: it is of no use
             return
         self._waiting.started(task)
+        self._remember_channels(task)
         if task.timer is not None:
             task.timer.cancel()
         task.worker, task.pid = worker, self._force.pid(worker)
@@ -422,6 +426,15 @@ class Node:
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._loaded.used(task.info.digest)
+
+    def _remember_channels(self, task: Task) -> None:
+        """For those workers that are to be warm for such launches."""
+        if task.named.inputs or task.named.outputs:
+            if len(self._named) > 1000:
+                self._named.clear()
+            self._named[task.info.digest] = task.named
+        elif self._named:
+            self._named.pop(task.info.digest, None)
 
     def _begin(self, task: Task) -> None:
         """Accepted from here on. Raises `Busy` when the journal cannot be written."""

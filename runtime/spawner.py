@@ -7,7 +7,7 @@ die in children. It speaks with the node over one packet socket, descriptor 3, o
             + what its compiler made, if the cache would not have it (runtime/stock.py)
                                     | unloadable {digest, message}
     unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
-    fork    {worker, warm} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
+    fork    {worker, warm, named} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
     compile {compiler, path, digest, name, bundle} + socket   → compiling {compiler, pid} + pidfd
             the child answers on that socket: {rejected: …} | {failed: …} | {} + what it made
     store   {compiler, digest} + socket + what was made       → compiling {compiler, pid} + pidfd
@@ -30,6 +30,7 @@ from typing import Final, NoReturn
 
 from insitu.runtime import process, wire
 from insitu.runtime.cache import CacheError, CompiledCache, engine_key
+from insitu.runtime.channels import Named
 from insitu.runtime.confine.guard import Guard, NotConfined
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.errors import ProgramRejected
@@ -133,7 +134,7 @@ class Spawner:
     def _fork(self, message: wire.Message, *sock: int) -> None:
         gc.freeze()
         try:
-            pid, pidfd = self._forked(lambda: self._be_worker(sock[0], message["warm"]), sock)
+            pid, pidfd = self._forked(lambda: self._be_worker(sock[0], message["warm"], message["named"]), sock)
         except OSError as why:
             return self._answer({"op": "failed", "worker": message["worker"], "message": str(why)})
         answer = {"op": "forked", "worker": message["worker"], "pid": pid, "generation": self._generation}
@@ -181,10 +182,11 @@ class Spawner:
         os.close(fd)
         return socket.socket(fileno=own)
 
-    def _be_worker(self, fd: int, warm: list[str]) -> NoReturn:
+    def _be_worker(self, fd: int, warm: list[str], channels: dict[str, list[list[str]]]) -> NoReturn:
         try:
             sock = self._be_child("insitu-worker", fd)
-            rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, self._programs, warm))
+            named = {digest: Named(tuple(inputs), tuple(outputs)) for digest, (inputs, outputs) in channels.items()}
+            rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, self._programs, warm, named))
             serve(sock, self._runner, self._programs, rehearsal)
             os._exit(0)
         except BrokenPipeError:

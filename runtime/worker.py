@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from insitu.runtime import wire
+from insitu.runtime.channels import Named
 from insitu.runtime.warm import Rehearsal
 from insitu.sandbox.channels import StderrSink, input_from_fd, make_pollable, source_from_fd
 from insitu.sandbox.channels.wiring import Channels
@@ -23,10 +24,12 @@ from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 
 
-def prepare(runner: Runner, programs: Mapping[str, Program], warm: Sequence[str]) -> Rehearsal:
+def prepare(
+    runner: Runner, programs: Mapping[str, Program], warm: Sequence[str], named: Mapping[str, Named]
+) -> Rehearsal:
     """What takes rights that a confined worker has not: its other thread, and what it rehearses with."""
     runner.start_threads()
-    return Rehearsal([digest for digest in warm if digest in programs])
+    return Rehearsal([digest for digest in warm if digest in programs], named)
 
 
 def serve(sock: socket.socket, runner: Runner, programs: Mapping[str, Program], rehearsal: Rehearsal) -> None:

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from insitu.runtime import answer, compilers, process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.cache import CACHE_BYTES
+from insitu.runtime.channels import Named
 from insitu.runtime.compilers import Compilers
 from insitu.runtime.confine.settings import DEFAULT, Confinement
 from insitu.runtime.errors import ProtocolError
@@ -135,8 +137,11 @@ class Workforce:
         """`program_compiled` or `compiler_died` follows, unless the spawner is lost."""
         self._compilers.compile(info)
 
-    def fork(self, id_: int, warm: Sequence[str]) -> None:
-        """`worker_forked` and `worker_ready` follow, or `worker_gone`."""
+    def fork(self, id_: int, warm: Sequence[str], named: Mapping[str, Named] = MappingProxyType({})) -> None:
+        """`named`: of those programs, the named channels that they are given.
+
+        `worker_forked` and `worker_ready` follow, or `worker_gone`.
+        """
         try:
             ours, theirs = wire.packet_pair()
         except OSError as why:
@@ -147,7 +152,9 @@ class Workforce:
         self._workers[id_] = _Worker(ours)
         self._loop.watch(ours.fileno(), lambda _: self._from_worker(id_))
         with theirs:
-            self._order({"op": "fork", "worker": id_, "warm": list(warm)}, theirs.fileno())
+            channels = {digest: (has.inputs, has.outputs) for digest, has in named.items()}
+            order = {"op": "fork", "worker": id_, "warm": list(warm), "named": channels}
+            self._order(order, theirs.fileno())
 
     def _order(self, message: dict[str, Any], *fds: int) -> bool:
         """Whether the spawner will have it, or a new one will be asked again."""

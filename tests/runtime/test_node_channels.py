@@ -21,7 +21,7 @@ from insitu.runtime import wire
 from insitu.runtime.bundles.build import build
 from insitu.runtime.channels import MAX_NAMED
 from insitu.runtime.client import Launch, LaunchRequest
-from insitu.runtime.errors import BadRequest, Busy, NodeUnavailable
+from insitu.runtime.errors import BadRequest, Busy, NodeUnavailable, ProgramRejected
 from insitu.runtime.journal.reading import sums
 from insitu.runtime.record import Record
 from insitu.sandbox.digest import program_digest
@@ -240,6 +240,56 @@ def test_a_program_that_declares_channels_must_be_given_them(node: NodeProcess) 
         both = {"one": given, "two": given}
         done = play(node, [opened("dev/in/two")], program="picky", inputs=both, outputs={"one": one, "two": two})
         assert done.errnos == [0]
+
+
+def test_a_program_that_declares_more_than_a_launch_can_have_is_rejected(node: NodeProcess, programs: Path) -> None:
+    names = [f"n{at}" for at in range(MAX_NAMED + 1)]
+    (programs / "greedy.wasm").write_bytes((programs / "copy.wasm").read_bytes())
+    (programs / "greedy.toml").write_text(f"channels = {{inputs = {names}}}\n")
+    with pytest.raises(ProgramRejected, match=f"greedy declares {MAX_NAMED + 1} named channels, .* {MAX_NAMED} at"):
+        node.run("greedy")
+
+
+@pytest.mark.parametrize("kind", ["process", "shared"])
+def test_a_worker_keeps_nothing_of_them(start_node: StartNode, programs: Path, kind: str) -> None:
+    node = start_node("--isolation", kind, "--workers", "1", "--spares-min", "0", programs=programs)
+
+    def held() -> int:
+        return len(os.listdir(f"/proc/{node.client.ping()['workers'][0]}/fd"))
+
+    def some() -> None:
+        with file(b"12345678") as one, file() as two, open(os.devnull, "r+b") as null:
+            names = {"one": one, "two": null.fileno()}
+            done = play(
+                node,
+                [opened("dev/in/one"), read(4), opened("dev/out/one"), write(5)],
+                inputs=names,
+                outputs={"one": two},
+            )
+            assert done.errnos == [0] * 4
+
+    some()
+    if kind == "shared":
+        node.calm()
+        before = held()
+        for _ in range(10):
+            some()
+        node.calm()
+        assert held() == before
+    else:
+        assert len({run.worker for run in (play(node, [opened("dev")]).record for _ in range(3))}) == 3
+
+
+def test_a_spare_is_warm_for_the_channels_that_its_program_was_given(start_node: StartNode, programs: Path) -> None:
+    node = start_node("--workers", "2", "--spares-min", "1", "--spares-max", "1", programs=programs)
+    for _ in range(6):  # by then the program is in demand, and is rehearsed with what it was given
+        with file(b"12345678") as one, file() as two:
+            calls = [opened("dev/in/one"), read(4), opened("dev/out/one"), write(5)]
+            assert play(node, calls, inputs={"one": one}, outputs={"one": two}).errnos == [0] * 4
+            assert content(two) == b"12345678", "nothing of a rehearsal"
+        node.calm()
+    assert play(node, [opened("dev/in/one")]).errnos == [NOENT]
+    assert "Traceback" not in node.log.read_text()
 
 
 def test_a_program_that_the_launch_brings_is_given_them_too(

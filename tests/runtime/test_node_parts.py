@@ -112,7 +112,7 @@ def test_a_worker_takes_no_launch_before_it_could_be_killed() -> None:
         order = wire.receive_packet(spawner)
         assert order is not None
         (message, (fd,)) = order
-        assert message == {"op": "fork", "worker": 7, "warm": []}
+        assert message == {"op": "fork", "worker": 7, "warm": [], "named": {}}
         worker = socket.socket(fileno=fd)
         with worker:
             wire.send_packet(worker, {"ready": True, "cpu_ns": 0})
@@ -174,7 +174,7 @@ class Orders:
     def compile(self, info: ProgramInfo) -> None:
         self.compiles.append(info.name)
 
-    def fork(self, id_: int, warm: list[str]) -> None:
+    def fork(self, id_: int, warm: list[str], named: object) -> None:
         self.forks.append(id_)
 
     def unload(self, digest: str) -> None:

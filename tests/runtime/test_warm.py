@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from insitu.runtime import wire, worker
+from insitu.runtime.channels import NONE, Named
 from insitu.runtime.warm import Rehearsal, launch_message
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
@@ -18,7 +19,10 @@ from insitu.sandbox.program import to_wasm
 PROGRAM = Path(__file__).parent.parent / "programs" / "copy.wat"
 
 
-def faults_of_the_first_launch(warm: int, file: int) -> int:
+CHANNELS = Named(("one",), ("two",))
+
+
+def faults_of_the_first_launch(warm: int, file: int, warm_with: Named = NONE, named: Named = NONE) -> int:
     """Page faults of a launch in a fresh fork of this process, warmed so many times. See `faults`."""
     runner = Runner()
     programs = {"copy": runner.compile(to_wasm(PROGRAM.read_bytes()))}
@@ -26,7 +30,8 @@ def faults_of_the_first_launch(warm: int, file: int) -> int:
     child = os.fork()
     if child == 0:
         try:
-            Rehearsal(["copy"] * warm).hold(lambda message, fds: worker._run(runner, programs, message, fds))
+            rehearsal = Rehearsal(["copy"] * warm, {"copy": warm_with})
+            rehearsal.hold(lambda message, fds: worker._run(runner, programs, message, fds))
             packet = wire.receive_packet(theirs)
             assert packet is not None
             message, fds = packet
@@ -39,7 +44,9 @@ def faults_of_the_first_launch(warm: int, file: int) -> int:
             os._exit(0)
     theirs.close()
     reading, writing = os.pipe()
-    wire.send_packet(ours, launch_message("copy", "copy", (), {}, Limits(), stderr=10, last=True), (file, writing))
+    given = [file, writing, *[file] * len(named.inputs), *[writing] * len(named.outputs)]
+    message = launch_message("copy", "copy", (), {}, Limits(), stderr=10, last=True, named=named)
+    wire.send_packet(ours, message, given)
     answers = [wire.receive_packet(ours) for _ in range(2)]
     os.waitpid(child, 0)
     assert answers[0] is not None
@@ -51,14 +58,15 @@ def faults_of_the_first_launch(warm: int, file: int) -> int:
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
-    """Not warmed, and warmed once. In a process of its own: one that compiles has threads."""
+    """Not warmed, and warmed once; a launch with named channels after it was warmed without and with them. Each in a
+    process of its own: one that compiles has threads."""
     file = tmp_path_factory.mktemp("warm") / "file"
     file.write_bytes(b"0123456789")
     found = {}
-    for warm in (0, 1):
-        command = [sys.executable, "-m", "tests.runtime.test_warm", str(warm), str(file)]
+    for warm in ("0", "1", "without", "with"):
+        command = [sys.executable, "-m", "tests.runtime.test_warm", warm, str(file)]
         done = subprocess.run(command, capture_output=True, check=True, timeout=60, cwd=PROGRAM.parent.parent.parent)
-        found[str(warm)] = json.loads(done.stdout)
+        found[warm] = json.loads(done.stdout)
     return found
 
 
@@ -66,6 +74,11 @@ def test_a_warm_workers_first_launch_has_few_page_faults(faults: dict[str, int])
     print(faults)
     assert faults["0"] > 5 * faults["1"]
     assert faults["1"] < 40
+
+
+def test_a_worker_that_is_warm_for_named_channels_too_has_few(faults: dict[str, int]) -> None:
+    assert faults["without"] > 3 * faults["with"]
+    assert faults["with"] < 40
 
 
 def test_a_program_that_ends_badly_harms_no_worker() -> None:
@@ -82,4 +95,11 @@ def test_a_program_that_ends_badly_harms_no_worker() -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(faults_of_the_first_launch(int(sys.argv[1]), os.open(sys.argv[2], os.O_RDONLY))))
+    opened = os.open(sys.argv[2], os.O_RDONLY)
+    match sys.argv[1]:
+        case "without":
+            print(json.dumps(faults_of_the_first_launch(1, opened, named=CHANNELS)))
+        case "with":
+            print(json.dumps(faults_of_the_first_launch(1, opened, CHANNELS, CHANNELS)))
+        case count:
+            print(json.dumps(faults_of_the_first_launch(int(count), opened)))
