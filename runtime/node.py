@@ -411,9 +411,14 @@ class Node:
         )
         try:
             self._force.send(worker, message, task.fds)
-        except OSError:
+        except OSError as why:
             # It died while idle. `worker_gone` is on its way; the launch has not begun and waits for another.
-            self._force.kill(worker)  # and if it did not die: it is of no use
+            if not wire.is_passing(why):
+                self._force.kill(worker)  # and if it did not die: it is of no use
+            else:
+                if not self._pool.done(worker, clean=True):
+                    self._force.dismiss(worker)
+                self._loop.after(UNDISTURBED, self._dispatch)
             return
         self._waiting.started(task)
         self._remember_channels(task)

@@ -80,7 +80,7 @@ class Spawner:
         # A child's end must not put its word into the middle of another.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
-            wire.send_packet(self._node, message, fds)
+            wire.send_packet_in_time(self._node, message, fds)  # our end would be that of all workers
         except BrokenPipeError:
             pass  # the node is gone, which the next look for an order tells
         finally:
@@ -199,7 +199,7 @@ class Spawner:
     def _be_compiler(self, fd: int, message: wire.Message) -> NoReturn:
         def work(answer: socket.socket) -> None:
             self._guard.enter_compiler(message["path"])
-            wire.send_packet(answer, *self._compiled(message))
+            wire.send_packet_in_time(answer, *self._compiled(message))
 
         self._be_helper("insitu-compile", fd, work)
 

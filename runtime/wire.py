@@ -20,6 +20,7 @@ import errno
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -32,6 +33,8 @@ MAX_FRAME: Final = 1 << 20
 MAX_FDS: Final = 16
 """Descriptors with one message: each that a peer may send is one that the node may have to hold for it."""
 _CHUNK: Final = 64 << 10
+PASSING: Final = 30.0
+"""Seconds that sockets may be full of descriptors until somebody gives up."""
 _PACKET: Final = 160 << 10  # below the kernel's default send buffer, 208 KiB
 _HEADER: Final = struct.Struct(">I")
 _FD_SPACE: Final = socket.CMSG_SPACE(MAX_FDS * 4)
@@ -161,12 +164,32 @@ def packet_pair() -> tuple[socket.socket, socket.socket]:
 
 
 def send_packet(sock: socket.socket, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
-    """Raises OSError: EAGAIN when the socket is non-blocking and full, EPIPE when the peer is gone."""
+    """Raises OSError: EAGAIN when the socket is non-blocking and full, EPIPE when the peer is gone, and see
+    `is_passing`."""
     data = msgpack.packb(message)
     if fds:
         sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))], socket.MSG_NOSIGNAL)
     else:
         sock.send(data, socket.MSG_NOSIGNAL)
+
+
+def is_passing(why: OSError) -> bool:
+    """Whether descriptors could not be sent for the one reason that is no fault of either end: so many of this user's
+    are on their way in sockets, whoever sent them, as a process may have open. It is over when they have been received.
+    """
+    return why.errno == errno.ETOOMANYREFS
+
+
+def send_packet_in_time(sock: socket.socket, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
+    """The same from a process that has nothing else to do: it waits for what is passing."""
+    until = time.monotonic() + PASSING
+    while True:
+        try:
+            return send_packet(sock, message, fds)
+        except OSError as why:
+            if not is_passing(why) or time.monotonic() > until:
+                raise
+        time.sleep(0.005)
 
 
 def receive_packet(sock: socket.socket) -> tuple[Message, list[int]] | None:

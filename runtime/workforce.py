@@ -163,8 +163,23 @@ class Workforce:
         try:
             wire.send_packet(self._sock, message, fds)
         except OSError as why:
+            if wire.is_passing(why):
+                return self._order_again(message, fds)
             log.error("the spawner takes no orders: %s", why)
             return False
+        return True
+
+    def _order_again(self, message: dict[str, Any], fds: Sequence[int]) -> bool:
+        try:
+            held = [os.dup(fd) for fd in fds]
+        except OSError:
+            return False
+
+        def again() -> None:
+            self._order(message, *held)
+            wire.close_all(held)
+
+        self._loop.after(_ORDER_AGAIN, again)
         return True
 
     def send(self, id_: int, message: dict[str, Any], fds: Sequence[int]) -> None:

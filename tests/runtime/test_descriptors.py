@@ -3,8 +3,10 @@ is lost, and when there is room again everything is as before."""
 
 import os
 import resource
+import socket
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count as count_from
 from pathlib import Path
 
@@ -97,3 +99,37 @@ def test_a_spawner_that_may_open_nothing_more_loses_no_launch_that_runs(
         run.launch.close()
     log = node.log.read_text()
     assert "internal error" not in log
+
+
+@contextmanager
+def in_flight(count: int) -> Iterator[None]:
+    """So many descriptors of this user's are on their way, and nobody receives them."""
+    with ExitStack() as stack:
+        null = stack.enter_context(open(os.devnull, "rb"))
+        for _ in range(0, count, 50):
+            ours, theirs = socket.socketpair()
+            stack.enter_context(theirs)
+            with ours:
+                socket.send_fds(ours, [b"x"], [null.fileno()] * 50)
+        yield
+
+
+def test_a_spawner_that_cannot_send_descriptors_for_now_waits(start_node: StartNode) -> None:
+    """The kernel counts those on their way by user, and whoever is not root is refused beyond what it may have open:
+    one client's flood, of launches that bring many, would be every worker's end."""
+    node = start_node("--workers", "2", "--spares-min", "0", "--spares-max", "1")
+    node.still_serves()
+    node.calm()
+    spawner = node.client.ping()["spawner"]
+    launches = Launches(node)
+    with room_for(spawner, 30), in_flight(400):
+        launches.start("copy", "A", stdin=b"x")
+        launches.start("copy", "A", stdin=b"x")
+        launches.start("fail-early", "A")  # which has to be compiled
+        eventually(lambda: node.client.ping()["queued"])
+        time.sleep(0.3)  # of what it would have died by now
+    launches.join()
+    assert [str(ended) for _, ended in launches.ended if isinstance(ended, BaseException)] == []
+    assert node.client.ping()["spawner"] == spawner
+    node.still_serves()
+    assert "Traceback" not in node.log.read_text()

@@ -1,5 +1,6 @@
 """Parts of the node that a whole one shows only when the moment is unlucky."""
 
+import errno
 import itertools
 import os
 import socket
@@ -157,6 +158,42 @@ def test_an_order_to_load_outlasts_a_spawner_that_has_too_much_to_do() -> None:
         )
 
 
+PASSING = OSError(errno.ETOOMANYREFS, "Too many references: cannot splice")
+
+
+def test_an_order_with_descriptors_is_given_again_when_those_in_the_way_have_passed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, told = Loop(), Told()
+    force = Workforce(loop, told, "")
+    ours, spawner = wire.packet_pair()
+    ours.setblocking(False)
+    spawner.setblocking(False)
+    force._sock = ours
+    with ours, spawner:
+        before = len(os.listdir("/proc/self/fd"))
+        with monkeypatch.context() as patched:
+
+            def refuse(*_: object) -> None:
+                raise PASSING
+
+            patched.setattr(wire, "send_packet", refuse)
+            force.fork(7, [])
+        found = None
+        while found is None:
+            turn(loop)
+            try:
+                found = wire.receive_packet(spawner)
+            except BlockingIOError:
+                continue
+        message, fds = found
+        assert message["worker"] == 7
+        assert not told.events
+        wire.close_all(fds)
+        force.dismiss(7)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 class Orders:
     """A workforce that only writes down what it was asked."""
 
@@ -214,6 +251,29 @@ def asked(tmp_path: Path, times: int, isolation: str = "process") -> tuple[Node,
         fds = [os.open(os.devnull, os.O_RDWR) for _ in range(2)]
         node.request(speaker, message | {"limits": {}, "env": {}}, fds)  # type: ignore[arg-type]
     return node, orders, speakers
+
+
+def test_a_worker_that_could_not_be_sent_descriptors_for_now_is_kept_for_the_launch(tmp_path: Path) -> None:
+    node, orders, [speaker] = asked(tmp_path, 1, "shared")
+    sent: list[int] = []
+    killed: list[int] = []
+
+    def send(id_: int, message: object, fds: object) -> None:
+        sent.append(id_)
+        if len(sent) == 1:
+            raise PASSING
+
+    orders.send = send  # type: ignore[attr-defined]
+    orders.kill = killed.append  # type: ignore[attr-defined]
+    orders.pid = lambda id_: 1  # type: ignore[attr-defined]
+    node.program_loaded(node._store.find("new").digest, 1, 100)
+    worker = orders.forks[0]
+    node.worker_forked(worker, 1)
+    node.worker_ready(worker)
+    assert (sent, node._pool.count("idle"), len(node._waiting)) == ([worker], 1, 1)
+    turn(node._loop)
+    assert (sent, killed, len(node._waiting)) == ([worker] * 2, [], 0)
+    assert [list(heard) for heard in speaker.heard] == [["id", "digest", "content_type"]], "it was accepted once"
 
 
 def test_what_was_compiled_and_is_missing_all_the_same_is_not_compiled_for_ever(tmp_path: Path) -> None:
