@@ -95,7 +95,7 @@ class _Spawner:
         own = socket.socket(fileno=os.dup2(sock.fileno(), process.NODE_FD, inheritable=False))
         programs = {self._program.digest: self._program}
         self._guard._held["worker"] -= without
-        rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, programs, list(programs)))
+        rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, programs, list(programs), {}))
         wire.send_packet(own, {"took": _TOOK})
         serve(own, self._runner, programs, rehearsal)
 

@@ -2,6 +2,9 @@
 
 import os
 import stat
+from typing import Final
+
+_PIECE: Final = 1 << 20
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:
@@ -12,6 +15,7 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(None, "it is no file")
         data = bytearray()
-        while len(data) <= most and (piece := file.read(most + 1 - len(data))):
+        # In pieces: to ask for as much as there may be takes as much memory, which a compiler may not have.
+        while len(data) <= most and (piece := file.read(min(_PIECE, most + 1 - len(data)))):
             data += piece
         return bytes(data)
