@@ -112,7 +112,8 @@ def ask(node: NodeProcess, data: bytes, fds: int = 2) -> dict[str, Any] | None:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{fds}i", *[null.fileno()] * fds))] if fds else []
         sent = sock.sendmsg([data], rights)
         try:
-            sock.sendall(data[sent:])
+            if sent < len(data):  # to send nothing to somebody who has hung up is an error too
+                sock.sendall(data[sent:])
             return wire.receive(sock, wire.Decoder())
         except (ConnectionResetError, BrokenPipeError):
             return None
