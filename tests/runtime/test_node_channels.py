@@ -223,6 +223,71 @@ def test_an_output_that_the_host_cannot_write_is_named(node: NodeProcess) -> Non
     assert done.record.outcome.broken == "out/two could not be written: No space left on device"
 
 
+NOT_OF_STREAMS = {
+    "fd_datasync": 28,
+    "fd_sync": 28,
+    "fd_fdstat_set_flags": 58,
+    "fd_filestat_set_size": 28,
+    "fd_seek": SPIPE,
+}
+
+
+def test_every_call_on_them_is_one_that_a_confined_worker_may_make(node: NodeProcess) -> None:
+    """One that is not would be the worker's end (SIGSYS), not an error number."""
+    with file(b"0123456789abcdef") as given, file(b"old") as taken:
+        (reading, source), (result, into) = os.pipe(), os.pipe()
+        os.write(source, b"streamed")
+        inputs, outputs = {"one": given, "two": reading}, {"one": taken, "two": into}
+        stat, poll = 2048, 3072
+        of_files: list[Call] = [
+            opened("dev/in/one"),
+            opened("dev/out/one"),
+            ("fd_filestat_get", 4, stat),
+            ("fd_seek", 4, 4, 0, RESULT),
+            ("fd_tell", 4, RESULT),
+            read(4),
+            ("fd_advise", 4, 0, 8, 3),
+            ("fd_filestat_set_size", 5, 100),
+            ("fd_allocate", 5, 0, 200),
+            write(5, 150),
+            ("fd_datasync", 5),
+            ("fd_sync", 5),
+            ("fd_filestat_set_times", 5, 0, 0, 5),
+            ("fd_fdstat_get", 5, stat),
+            ("fd_close", 5),
+        ]
+        of_streams: list[Call] = [
+            opened("dev/in/two"),
+            opened("dev/out/two"),
+            ("poll_oneoff", poll, poll + 48, 1, RESULT),
+            read(4),
+            write(5),
+            ("fd_filestat_get", 4, stat),
+            ("fd_datasync", 5),
+            ("fd_sync", 5),
+            ("fd_fdstat_set_flags", 4, 4),
+            ("fd_filestat_set_size", 5, 0),
+            ("fd_seek", 5, 0, 0, RESULT),
+            opened("dev", rights=1 << 14, flags=2),
+            ("fd_readdir", 6, stat, 512, 0, RESULT),
+            ("path_filestat_get", 3, 0, 0, len("dev/in/one"), stat),
+        ]
+        for calls, refused in (
+            (of_files, {}),
+            (of_streams, NOT_OF_STREAMS),
+        ):
+            memory = bytearray(image(8)).ljust(poll + 96, b"\0")
+            struct.pack_into("<QBxxxxxxxI", memory, poll, 7, 1, 4)  # until descriptor 4 can be read
+            done = Done(*node.run("puppet", stdin=script(calls, bytes(memory)), inputs=inputs, outputs=outputs))
+            assert done.record.outcome.end == "exit", done.record.outcome.sentence()
+            told = {str(call[0]): code for call, code in zip(calls, done.errnos, strict=True) if code}
+            assert told == refused
+        assert os.fstat(taken).st_size == 200
+        assert os.read(result, 100) == b"streamed"
+        for fd in (reading, source, result, into):
+            os.close(fd)
+
+
 # What a program declares.
 
 
