@@ -1,5 +1,6 @@
 """The node's socket in the file system: one node to a place, and only its own user may speak there."""
 
+import fcntl
 import os
 import socket
 import struct
@@ -18,8 +19,12 @@ def claimed(path: str) -> Iterator[None]:
     if len(os.fsencode(path)) > 90:
         raise NodeFailed(f"socket {path}: {len(os.fsencode(path))} bytes long, and the kernel allows about 100")
     place = Path(path)
+    lock = -1
     try:
         place.parent.mkdir(mode=0o700, exist_ok=True)
+        # Looking and binding are two steps: of two nodes that start at once, both would find nobody there.
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if place.exists():
             if not place.is_socket():
                 raise NodeFailed(f"socket {path}: something else stands there")
@@ -30,12 +35,20 @@ def claimed(path: str) -> Iterator[None]:
                     place.unlink()  # left by a node that was killed
                 else:
                     raise NodeFailed(f"socket {path}: a node serves there already")
-    except OSError as why:
+    except BlockingIOError:
+        os.close(lock)
+        raise NodeFailed(f"socket {path}: a node serves there already") from None
+    except (OSError, NodeFailed) as why:
+        if lock >= 0:
+            os.close(lock)
+        if isinstance(why, NodeFailed):
+            raise
         raise NodeFailed(f"socket {path}: {why.strerror or why}") from None
     try:
         yield
     finally:
         place.unlink(missing_ok=True)
+        os.close(lock)
 
 
 def listen(path: str, mode: int = 0o600) -> socket.socket:
@@ -44,6 +57,7 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
     # Bound under another name first: when the socket is there, it is listening, and only we may use it.
     temporary = f"{path}.{os.getpid()}"
     try:
+        Path(temporary).unlink(missing_ok=True)  # of one with our process id that was killed
         listener.bind(temporary)
         os.chmod(temporary, mode)
         listener.listen(1024)

@@ -51,7 +51,7 @@ class Owner(Protocol):
 class Syncer:
     def __init__(self, owner: Owner, path: str, log_fd: int, running: Running) -> None:
         self._owner, self._path, self._log_fd, self._running = owner, path, log_fd, running
-        self._file = _identity(path)
+        self._files = {name: _identity(name) for name in (path, f"{path}-wal", f"{path}-running")}
         self._wake = threading.Event()
         self._closing = False
         self._since = 0.0
@@ -91,8 +91,10 @@ class Syncer:
                 self.wrote()
 
     def _sync(self) -> bool:
-        if _identity(self._path) != self._file:
-            raise OSError(0, "the file was moved away or deleted; bring it back, or start the node again")
+        for name, there in self._files.items():
+            if _identity(name) != there:
+                what = "the file" if name == self._path else os.path.basename(name)
+                raise OSError(0, f"{what} was moved away or deleted; bring it back, or start the node again")
         os.fdatasync(self._log_fd)
         return self._running.sync()
 

@@ -174,6 +174,29 @@ def test_a_damaged_journal_keeps_the_node_from_starting(compiled: Path, short_pa
     assert not (short_path / "s").exists()
 
 
+@pytest.mark.parametrize("gone", ["", "-wal", "-running"])
+def test_a_file_of_the_journal_s_that_is_deleted_costs_no_record(start_node: StartNode, gone: str) -> None:
+    """New launches are refused by name; what the node has is written when it is told to end."""
+    node = start_node()
+    seen = [node.run("copy")[1].id for _ in range(20)]
+    Path(f"{node.journal}{gone}").unlink()
+    why = ""
+
+    def refused() -> bool:
+        nonlocal why
+        try:
+            seen.append(node.run("copy")[1].id)
+        except Busy as refusal:
+            why = str(refusal)
+        return bool(why)
+
+    eventually(refused)
+    assert "moved away or deleted" in why
+    if gone:
+        node.stop()
+        assert [row["id"] for row in rows(node.journal)] == seen
+
+
 @contextmanager
 def small_disk(place: Path, size: str) -> Iterator[None]:
     place.mkdir()

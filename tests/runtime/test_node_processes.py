@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from insitu.runtime.client import NodeClient
 from insitu.runtime.errors import NodeLost, NodeUnavailable
 from insitu.sandbox.limits import Limits
 from tests.runtime.conftest import StartNode, alive, eventually
@@ -104,6 +105,29 @@ def test_a_second_node_at_the_same_place_is_refused(start_node: StartNode, compi
     assert "a node serves there already" in done.stderr
     assert "Traceback" not in done.stderr
     node.still_serves()
+
+
+def test_of_nodes_that_start_at_once_one_serves(short_path: Path, compiled: Path) -> None:
+    """Each with a journal of its own: it is the place alone that there is one of."""
+    place = short_path / "s"
+    command = [sys.executable, "-m", "insitu", "node", "--socket", str(place), "--cache", str(compiled)]
+    nodes = []
+    for at in range(4):
+        with open(short_path / f"log{at}", "wb") as log:
+            nodes.append(subprocess.Popen([*command, "--journal", str(short_path / f"j{at}")], stderr=log))
+    try:
+        eventually(lambda: sum(node.poll() is not None for node in nodes) == 3, 30)
+        for at, node in enumerate(nodes):
+            if node.poll() is not None:
+                assert node.returncode == 1
+                assert "a node serves there already" in (short_path / f"log{at}").read_text()
+        [serving] = [node for node in nodes if node.poll() is None]
+        eventually(place.exists)
+        assert NodeClient(str(place)).ping()["pid"] == serving.pid
+    finally:
+        for node in nodes:
+            node.terminate()
+            node.wait(20)
 
 
 @pytest.mark.parametrize("what", ["file", "directory", "too long", "open cache", "no cache"])
