@@ -33,6 +33,10 @@ class Loaded:
         if digest in self._programs:
             self._programs.move_to_end(digest)
 
+    def drop(self, digest: str) -> None:
+        """It is not loaded any more."""
+        self._forget(digest)
+
     def make_room(self, needed: Collection[str]) -> list[str]:
         """Those that are to be unloaded: the least recently used, none that is `needed`, and never the latest."""
         gone: list[str] = []

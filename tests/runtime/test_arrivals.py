@@ -171,6 +171,23 @@ def test_who_goes_away_halfway_leaves_nothing(fresh: NodeProcess, tmp_path: Path
     assert run(fresh, program_digest(copy), Provider(copy), b"x")[0] == b"x"
 
 
+def test_who_is_too_slow_is_told_and_leaves_nothing(
+    start_node: StartNode, tmp_path: Path, copy: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("from insitu.runtime import wants\nwants.SECONDS = 0.5\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    node = start_node("--workers", "2", programs=tmp_path, cache=tmp_path / "cache")
+    with asked(node, program_digest(copy)) as (sock, decoder):
+        wire.send(sock, {"op": "bytes", "v": 1, "data": copy[:10]})
+        answer = wire.receive(sock, decoder)
+        assert answer is not None
+        assert answer["error"] == "bad-request"
+        assert "did not arrive within" in answer["message"]
+        assert wire.receive(sock, decoder) is None
+    assert stored(tmp_path) == []
+    node.calm()
+
+
 def test_only_so_many_arrive_at_once(fresh: NodeProcess, tmp_path: Path, copy: bytes) -> None:
     with ExitStack() as stack:
         for at in range(MAX_WANTS):

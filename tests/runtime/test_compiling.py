@@ -197,3 +197,21 @@ def test_with_its_spawner_a_compiler_ends_and_the_program_is_compiled_by_the_nex
     launches.join()
     [(_, record)] = launches.ended
     assert record.outcome.ok, "it was not the program's fault"
+
+
+def test_an_entry_that_is_cut_short_while_it_is_loaded_is_made_again(
+    start_node: StartNode, programs: Path, tmp_path: Path
+) -> None:
+    """It is mapped into every worker: they die of it, one by one, until it is looked at again."""
+    cache = tmp_path / "cache"
+    node = start_node("--workers", "2", programs=programs, cache=cache)
+    assert node.run("small0", tenant="A")[1].outcome.ok
+    node.calm()
+    [entry] = cache.glob("*.cwasm")
+    os.truncate(entry, 0)
+    ends = [node.run("small0", tenant="A")[1].outcome for _ in range(4)]
+    assert "killed by SIGBUS" in ends[0].sentence()
+    assert ends[-1].ok, "it is compiled again"
+    assert entry.stat().st_size
+    assert sum(not end.ok for end in ends) <= 3
+    assert node.run("small1", tenant="A")[1].outcome.ok
