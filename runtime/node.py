@@ -14,7 +14,6 @@ import gc
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,21 +25,20 @@ from insitu.runtime import process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.channels import Named
-from insitu.runtime.compilers import COMPILERS
-from insitu.runtime.compiling import Compiling
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
-from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, ProtocolError, UnknownProgram
+from insitu.runtime.door import MAX_PEERS, Door
+from insitu.runtime.errors import BadRequest, Busy, NodeError, ProtocolError, UnknownProgram
 from insitu.runtime.history import History
 from insitu.runtime.journal.journal import Journal
 from insitu.runtime.journal.places import default_journal
 from insitu.runtime.keep import WAITING, FailedLaunch, Held, Keeper, failed
-from insitu.runtime.loaded import Loaded
+from insitu.runtime.loader import Loader
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
-from insitu.runtime.place import NodeFailed, claimed, is_friend, listen
+from insitu.runtime.place import NodeFailed, claimed
 from insitu.runtime.pool import Need, Pool
-from insitu.runtime.programs import ProgramInfo, ProgramStore
+from insitu.runtime.programs import ProgramStore
 from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
 from insitu.runtime.task import Task, parse
@@ -48,14 +46,12 @@ from insitu.runtime.tenants import Tenants
 from insitu.runtime.wants import MAX_WANTS, Wants
 from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
-from insitu.sandbox.limits import format_duration
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
 log = logging.getLogger("insitu.node")
 
 GRACE: Final = 1.0  # seconds past its wall time before a guest that its own process did not stop is killed
 FORK_RETRY: Final = 0.2
-MAX_PEERS: Final = 1024
 UNDISTURBED: Final = 0.005  # seconds: how long launches that run put off forks of spares
 CALM: Final = 5.0  # seconds: how often spares that nobody needed become fewer
 
@@ -72,26 +68,18 @@ class Node:
         self._force = Workforce(
             self._loop, self, settings.cache, settings.cache_bytes, Confinement.of(settings.user, settings.strict)
         )
-        self._friends = identity.ids(settings.allow_uid)
+        self._door = Door(self._loop, self, identity.ids(settings.allow_uid), self._is_engaged)
         arrivals = Arrivals(os.path.join(settings.cache, "programs"))
         self._wants = Wants(self._loop, arrivals, self._launch)
         self._store = ProgramStore(settings.programs, arrivals)
-        self._loaded = Loaded(settings.loaded_bytes)
-        self._loading: dict[str, ProgramInfo] = {}
-        self._compiling = Compiling(COMPILERS)
-        self._compiled: set[str] = set()
-        """Of those being loaded: compiled on the way."""
-        self._rejected: dict[str, str] = {}
         self._named: dict[str, Named] = {}
         """Of programs that were given named channels when they were last launched: those."""
         self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
+        self._loader = Loader(self._force, settings.loaded_bytes, self._waiting, self._refuse)
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
-        self._peers: dict[Peer, None] = {}
-        """The one that spoke longest ago first."""
         self._history = History(settings.records)
         self._next_worker = 0
-        self._listener: socket.socket | None = None
         self._retry: Timer | None = None
         self._refill: Timer | None = None
         self._calm: Timer | None = None
@@ -134,14 +122,12 @@ class Node:
         return wire.MAX_FDS * bring + 2 * self._settings.workers + MAX_PEERS + 64
 
     def _close(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        self._door.stop()
         for task in list(self._by_peer.values()):
             wire.close_all(task.fds)
         self._by_peer.clear()
         self._wants.close()
-        for peer in list(self._peers):
-            peer.close()
+        self._door.close()
         self._force.close()
         if self._keeper is not None:
             self._loop.forget(self._keeper.done_fd)
@@ -155,49 +141,6 @@ class Node:
         self._journal = Journal(path, self._settings.name, workers=self._settings.workers, days=days)
         self._journal.attach(self._loop)
 
-    # The socket.
-
-    def _listen(self) -> None:
-        path = self._settings.socket
-        try:
-            listener = listen(path, 0o666 if self._friends else 0o600)
-        except NodeFailed as why:
-            return self.spawner_fatal(str(why))
-        self._listener = listener
-        self._loop.watch(listener.fileno(), self._accept)
-        log.info("node %s serves at %s", self._settings.name, path)
-        return None
-
-    def _accept(self, _: int) -> None:
-        assert self._listener is not None
-        try:
-            sock, _address = self._listener.accept()
-        except BlockingIOError:
-            return
-        except OSError as why:
-            # No descriptors left: the one that waits stays in the backlog until some are free again.
-            log.error("cannot accept: %s", why)
-            fd = self._listener.fileno()
-            self._loop.forget(fd)
-            self._loop.after(0.1, lambda: self._loop.watch(fd, self._accept))
-            return
-        sock.setblocking(False)
-        if not is_friend(sock, self._friends):
-            sock.close()
-            return
-        if len(self._peers) >= MAX_PEERS and (idle := self._idle_peer()) is not None:
-            idle.refuse(Busy(f"{MAX_PEERS} connections, and this one was idle for longest"))
-            idle.close()  # whether it reads that or not
-        peer = Peer(self._loop, sock, self)
-        if not peer.open:
-            return  # it has come and gone
-        self._peers[peer] = None
-        if len(self._peers) > MAX_PEERS and not self._is_engaged(peer):
-            peer.refuse(Busy(f"{MAX_PEERS} connections already, each with a launch"))
-
-    def _idle_peer(self) -> Peer | None:
-        return next((peer for peer in self._peers if not self._is_engaged(peer)), None)
-
     def _is_engaged(self, peer: Peer) -> bool:
         """It waits for a launch, or is sending its program."""
         return peer in self._by_peer or peer in self._wants
@@ -205,8 +148,7 @@ class Node:
     # Requests.
 
     def request(self, peer: Peer, message: wire.Message, fds: list[int]) -> None:
-        self._peers.pop(peer, None)
-        self._peers[peer] = None  # it may have spoken from its own constructor
+        self._door.spoke(peer)
         kept = False
         try:
             if message.get("v") != wire.VERSION:
@@ -231,7 +173,7 @@ class Node:
                 wire.close_all(fds)
 
     def gone(self, peer: Peer) -> None:
-        self._peers.pop(peer, None)
+        self._door.gone(peer)
         self._wants.gone(peer)
         task = self._by_peer.pop(peer, None)
         if task is None:
@@ -257,8 +199,8 @@ class Node:
             "idle": self._pool.count("idle"),
             "forking": self._pool.count("forking"),
             "spares": self._pool.spares,
-            "loaded": len(self._loaded),
-            "loaded_bytes": self._loaded.bytes,
+            "loaded": len(self._loader.loaded),
+            "loaded_bytes": self._loader.loaded.bytes,
             "journal": None if self._journal is None else self._journal.state(),
         }
 
@@ -276,9 +218,7 @@ class Node:
                 return True
             raise
         task.isolation = self._settings.isolation_of(message.get("isolation"))
-        if task.info.digest in self._rejected:
-            raise ProgramRejected(self._rejected[task.info.digest])
-        self._compilable(task.info)
+        self._loader.check(task.info)
         self._admit(task)
         self._waiting.joined(task, time.monotonic())
         self._by_peer[peer] = task
@@ -286,15 +226,6 @@ class Node:
         if task in self._waiting:
             task.timer = self._loop.after(self._settings.queue_seconds, lambda: self._waited_too_long(task))
         return True
-
-    def _compilable(self, info: ProgramInfo) -> None:
-        """Raises `Busy` for a program that would have to be compiled, and was its compiler's end lately."""
-        now = time.monotonic()
-        rest = self._compiling.rest(info.digest, now)
-        if rest is not None and self._loaded.generation(info.digest) is None:
-            wait = rest.until - now
-            what = f"program {info.name}: its compiler died, {rest.deaths} in a row"
-            raise Busy(f"{what}; it is compiled again in {format_duration(wait)}", retry_after=wait)
 
     def _admit(self, task: Task) -> None:
         """Whether it may wait for a worker. Raises `Busy`, and `BadRequest` for what can never be."""
@@ -313,7 +244,7 @@ class Node:
         """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
         now = time.monotonic()
         # More than there are workers to be cannot be served now.
-        turns = self._waiting.turns(now, self._is_loaded) if self._waiting else ()
+        turns = self._waiting.turns(now, self._loader.is_loaded) if self._waiting else ()
         tasks = list(islice(turns, self._settings.workers))
         plan = self._pool.assign([self._need(task) for task in tasks])
         for id_ in plan.retire:
@@ -331,16 +262,9 @@ class Node:
                 self._fork_spares(plan.spares)
         self._look_again(now)
 
-    def _is_loaded(self, task: Task) -> bool:
-        """If not, it will be."""
-        if self._loaded.generation(task.info.digest) is not None:
-            return True
-        self._load(task.info)
-        return False
-
     def _need(self, task: Task) -> Need:
         digest = task.info.digest
-        generation = self._loaded.generation(digest)
+        generation = self._loader.loaded.generation(digest)
         assert generation is not None
         return Need(task.tenant, generation, digest, alone=task.isolation == "process")
 
@@ -430,7 +354,7 @@ class Node:
             task.held = Held.of(task.named, task.fds)
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
-        self._loaded.used(task.info.digest)
+        self._loader.loaded.used(task.info.digest)
 
     def _remember_channels(self, task: Task) -> None:
         """For those workers that are to be warm for such launches."""
@@ -470,10 +394,8 @@ class Node:
         if task not in self._waiting:
             return
         held = self._waiting.held_by(task, time.monotonic())
-        if task.info.digest in self._compiling.missing:
-            what = f"program {task.info.name} still waits to be compiled"
-        elif task.info.digest in self._loading:
-            what = f"program {task.info.name} is still being compiled"
+        if (loading := self._loader.held_by(task.info)) is not None:
+            what = loading
         elif held is not None:
             what = held.sentence()
         else:
@@ -482,85 +404,37 @@ class Node:
 
     # Programs.
 
-    def _load(self, info: ProgramInfo) -> None:
-        if info.digest not in self._loading:
-            self._loading[info.digest] = info
-            self._force.load(info)
-
     def program_loaded(self, digest: str, generation: int, size: int) -> None:
-        self._loading.pop(digest, None)
-        self._compiled.discard(digest)
-        self._loaded.add(digest, generation, size)
-        for gone in self._loaded.make_room({task.info.digest for task in self._waiting}):
-            self._force.unload(gone)
+        self._loader.program_loaded(digest, generation, size)
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
 
     def program_missing(self, digest: str) -> None:
-        if digest not in self._loading:
-            return
-        if digest in self._compiled:
-            # Compiled, kept, and yet not there: again would be for ever.
-            return self.program_compiled(digest, "what was compiled did not stay in the cache")
-        self._compiling.wanted(digest)
-        self._compile_next()
-        return None
-
-    def _compile_next(self) -> None:
-        waiting = [(task.tenant, task.info.digest) for task in self._waiting]
-        for digest in self._compiling.unwanted(waiting):
-            del self._loading[digest]
-        while (chosen := self._compiling.next(waiting)) is not None:
-            self._force.compile(self._loading[chosen])
+        self._loader.program_missing(digest)
 
     def program_compiled(self, digest: str, failure: str | None) -> None:
-        self._compiling.done(digest, compiled=failure is None)
-        info = self._loading.get(digest)
-        if info is not None:  # else rejected
-            if failure is None:
-                self._compiled.add(digest)
-                self._force.load(info)
-            else:
-                self._uncompiled(info, failure, retry_after=5.0)
-        self._compile_next()
+        self._loader.program_compiled(digest, failure)
 
     def compiler_died(self, digest: str, how: str, seconds: float) -> None:
-        now = time.monotonic()
-        rest = self._compiling.died(digest, seconds, now)
-        if (info := self._loading.get(digest)) is not None:
-            self._uncompiled(info, f"the compiler died ({how})", retry_after=rest.until - now)
-        self._compile_next()
-
-    def _uncompiled(self, info: ProgramInfo, failure: str, retry_after: float) -> None:
-        self._compiled.discard(info.digest)
-        log.error("program %s: %s", info.name, failure)
-        del self._loading[info.digest]
-        for task in [t for t in self._waiting if t.info.digest == info.digest]:
-            self._refuse(task, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after))
+        self._loader.compiler_died(digest, how, seconds)
 
     def program_rejected(self, digest: str, message: str) -> None:
-        self._loading.pop(digest, None)
-        self._compiled.discard(digest)
-        if len(self._rejected) > 1000:
-            self._rejected.clear()
-        self._rejected[digest] = message
-        for task in [t for t in self._waiting if t.info.digest == digest]:
-            self._refuse(task, ProgramRejected(message))
+        self._loader.program_rejected(digest, message)
 
     # Workers.
 
     def spawner_ready(self) -> None:
-        if self._listener is None:
-            self._listen()
-        self._loading.clear()  # what an earlier spawner was asked, it took along
-        self._compiling.restart()
-        self._dispatch()
+        if not self._door.is_open:
+            try:
+                self._door.open(self._settings.socket)
+            except NodeFailed as why:
+                return self.spawner_fatal(str(why))
+            log.info("node %s serves at %s", self._settings.name, self._settings.socket)
+        self._loader.spawner_ready()
+        return self._dispatch()
 
     def spawner_lost(self) -> None:
-        self._loaded.clear()
-        self._loading.clear()
-        self._compiling.restart()
-        self._compiled.clear()
+        self._loader.spawner_lost()
         # Those that were idle are being killed: none may be given a launch that it would take along.
         for id_ in self._pool.restart():
             self._force.dismiss(id_)

@@ -1,0 +1,147 @@
+"""How a program gets to where workers can run it: loaded if it can be, else compiled first, else refused by name.
+
+    launch ─▶ loaded? ──yes──▶ a worker takes it
+                 └─no─▶ load ─▶ missing? ─▶ compile, one after the other ─▶ load ─▶ loaded
+                          └─▶ rejected       └─▶ rejected, failed, its compiler died: refused, and it rests
+
+Each is asked for once, however many wait. What is loaded is bounded: the least recently used goes.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
+
+from insitu.runtime.compilers import COMPILERS
+from insitu.runtime.compiling import Compiling
+from insitu.runtime.errors import Busy, NodeError, ProgramRejected
+from insitu.runtime.loaded import Loaded
+from insitu.runtime.programs import ProgramInfo
+from insitu.runtime.task import Task
+from insitu.sandbox.limits import format_duration
+
+log = logging.getLogger("insitu.node")
+_REJECTED: Final = 1000
+"""Programs known to be none."""
+
+
+class Orders(Protocol):
+    """What the node's processes can be asked for."""
+
+    def load(self, info: ProgramInfo) -> None: ...
+    def unload(self, digest: str) -> None: ...
+    def compile(self, info: ProgramInfo) -> None: ...
+
+
+class Loader:
+    def __init__(
+        self, orders: Orders, most: int, waiting: Iterable[Task], refuse: Callable[[Task, NodeError], None]
+    ) -> None:
+        """`most`: bytes of machine code that are kept loaded. `waiting`: looked at anew each time. `refuse`: a launch
+        that waits gets no worker."""
+        self._orders, self._waiting, self._refuse = orders, waiting, refuse
+        self.loaded: Final = Loaded(most)
+        self._loading: dict[str, ProgramInfo] = {}
+        self._compiled: set[str] = set()
+        """Of those being loaded: compiled on the way."""
+        self._compiling = Compiling(COMPILERS)
+        self._rejected: dict[str, str] = {}
+
+    def check(self, info: ProgramInfo) -> None:
+        """Raises `ProgramRejected` for what is known to be no program, and `Busy` for one that would have to be
+        compiled, and was its compiler's end lately."""
+        if info.digest in self._rejected:
+            raise ProgramRejected(self._rejected[info.digest])
+        now = time.monotonic()
+        rest = self._compiling.rest(info.digest, now)
+        if rest is not None and self.loaded.generation(info.digest) is None:
+            wait = rest.until - now
+            what = f"program {info.name}: its compiler died, {rest.deaths} in a row"
+            raise Busy(f"{what}; it is compiled again in {format_duration(wait)}", retry_after=wait)
+
+    def is_loaded(self, task: Task) -> bool:
+        """If not, it will be."""
+        info = task.info
+        if self.loaded.generation(info.digest) is not None:
+            return True
+        if info.digest not in self._loading:
+            self._loading[info.digest] = info
+            self._orders.load(info)
+        return False
+
+    def held_by(self, info: ProgramInfo) -> str | None:
+        """What it waits for here, for people."""
+        if info.digest in self._compiling.missing:
+            return f"program {info.name} still waits to be compiled"
+        return f"program {info.name} is still being compiled" if info.digest in self._loading else None
+
+    # What comes of it.
+
+    def program_loaded(self, digest: str, generation: int, size: int) -> None:
+        self._loading.pop(digest, None)
+        self._compiled.discard(digest)
+        self.loaded.add(digest, generation, size)
+        for gone in self.loaded.make_room({task.info.digest for task in self._waiting}):
+            self._orders.unload(gone)
+
+    def program_missing(self, digest: str) -> None:
+        if digest not in self._loading:
+            return
+        if digest in self._compiled:
+            # Compiled, kept, and yet not there: again would be for ever.
+            return self.program_compiled(digest, "what was compiled did not stay in the cache")
+        self._compiling.wanted(digest)
+        return self._compile_next()
+
+    def program_compiled(self, digest: str, failure: str | None) -> None:
+        self._compiling.done(digest, compiled=failure is None)
+        info = self._loading.get(digest)
+        if info is not None:  # else rejected
+            if failure is None:
+                self._compiled.add(digest)
+                self._orders.load(info)
+            else:
+                self._uncompiled(info, failure, retry_after=5.0)
+        self._compile_next()
+
+    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
+        now = time.monotonic()
+        rest = self._compiling.died(digest, seconds, now)
+        if (info := self._loading.get(digest)) is not None:
+            self._uncompiled(info, f"the compiler died ({how})", retry_after=rest.until - now)
+        self._compile_next()
+
+    def program_rejected(self, digest: str, message: str) -> None:
+        self._loading.pop(digest, None)
+        self._compiled.discard(digest)
+        if len(self._rejected) > _REJECTED:
+            self._rejected.clear()
+        self._rejected[digest] = message
+        self._refuse_all(digest, ProgramRejected(message))
+
+    def spawner_ready(self) -> None:
+        """What an earlier spawner was asked, it took along."""
+        self._loading.clear()
+        self._compiling.restart()
+
+    def spawner_lost(self) -> None:
+        self.loaded.clear()
+        self._compiled.clear()
+        self.spawner_ready()
+
+    def _compile_next(self) -> None:
+        waiting = [(task.tenant, task.info.digest) for task in self._waiting]
+        for digest in self._compiling.unwanted(waiting):
+            del self._loading[digest]
+        while (chosen := self._compiling.next(waiting)) is not None:
+            self._orders.compile(self._loading[chosen])
+
+    def _uncompiled(self, info: ProgramInfo, failure: str, retry_after: float) -> None:
+        self._compiled.discard(info.digest)
+        log.error("program %s: %s", info.name, failure)
+        del self._loading[info.digest]
+        self._refuse_all(info.digest, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after))
+
+    def _refuse_all(self, digest: str, why: NodeError) -> None:
+        for task in [task for task in self._waiting if task.info.digest == digest]:
+            self._refuse(task, why)
