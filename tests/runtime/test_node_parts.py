@@ -244,7 +244,7 @@ def asked(tmp_path: Path, times: int, isolation: str = "process") -> tuple[Node,
         Settings(socket=str(tmp_path / "s"), cache=str(tmp_path), programs=(str(tmp_path),), isolation=isolation)
     )
     orders = Orders()
-    node._force = orders  # type: ignore[assignment]
+    node._force = node._loader._orders = orders  # type: ignore[assignment]
     message = {"op": "launch", "v": 1, "program": "new", "args": [], "tenant": "t", "request_id": "", "object": ""}
     speakers = [Speaker() for _ in range(times)]
     for speaker in speakers:

@@ -184,7 +184,7 @@ def test_while_the_spawner_is_stopped_launches_are_served_or_refused_by_name(
 ) -> None:
     node = start_node("--workers", "2", "--isolation", isolation, *settings(short_path, "queue_seconds = 0.5\n"))
     node.run("copy")
-    node.calm()
+    eventually(lambda: (now := node.client.ping())["idle"] >= now["spares"] and not now["forking"])
     spawner = node.client.ping()["spawner"]
     os.kill(spawner, signal.SIGSTOP)
     try:
