@@ -119,6 +119,14 @@ class Loader:
         self._rejected[digest] = message
         self._refuse_all(digest, ProgramRejected(message))
 
+    def doubt(self, info: ProgramInfo, how: str) -> None:
+        """A worker died of what it had mapped: somebody has cut the cache's entry short, which was whole when it was
+        loaded. It is held against its sum again before it is used again."""
+        if "SIGBUS" in how and self.loaded.generation(info.digest) is not None:
+            log.error("program %s: its entry in the cache is damaged, or was while it was used", info.name)
+            self.loaded.drop(info.digest)
+            self._orders.unload(info.digest)
+
     def spawner_ready(self) -> None:
         """What an earlier spawner was asked, it took along."""
         self._loading.clear()

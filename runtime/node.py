@@ -469,7 +469,7 @@ class Node:
         if task is not None:
             if task.killed is None:
                 log.error("worker %d of launch %s %s", task.pid, task.id, how)
-                self._doubt(task.info, how)
+                self._loader.doubt(task.info, how)
             outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, cpu_ns))
             self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
             self._record(task, outcome, 0)
@@ -479,14 +479,6 @@ class Node:
             self._no_fork = how
             self._retry = self._loop.after(FORK_RETRY, self._retry_forks)
         self._dispatch()
-
-    def _doubt(self, info: ProgramInfo, how: str) -> None:
-        """A worker died of what it had mapped: somebody has cut the cache's entry short, which was whole when it was
-        loaded. It is held against its sum again before it is used again."""
-        if "SIGBUS" in how and self._loaded.generation(info.digest) is not None:
-            log.error("program %s: its entry in the cache is damaged, or was while it was used", info.name)
-            self._loaded.drop(info.digest)
-            self._force.unload(info.digest)
 
     def _retry_forks(self) -> None:
         self._retry = None
