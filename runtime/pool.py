@@ -177,9 +177,12 @@ class Pool:
                 (fresh if m.generation >= needed else stale).append(m)
         self._demand.idle(len(fresh))
         missing = wanted - len(fresh) - max(0, forking - self._claimed)
-        missing = min(missing, self._most - len(self._members))
         if missing > 0:
-            return Plan(spares=missing)
+            # Where there is no room beside them, those that are out of date make it: they would stay for ever.
+            plan = Plan(spares=min(missing, self._most - len(self._members) + len(stale)))
+            for member in stale[: max(0, len(self._members) + plan.spares - self._most)]:
+                self._retire(member, plan)
+            return plan
         if len(fresh) < wanted or not (stale or len(fresh) > wanted):
             return NOTHING
         plan = Plan()

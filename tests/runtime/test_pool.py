@@ -346,3 +346,20 @@ def test_spares_are_replaced_for_a_program_in_demand_and_for_no_other() -> None:
     launch()
     assert not before & set(world.alive)
     assert len(world.alive) == 2
+
+
+def test_they_are_replaced_also_where_all_workers_are_spares() -> None:
+    world = World((2, 2), 2, 10, random.Random(1))
+    world.dispatch()
+    world.settle()
+    before = set(world.alive)
+    world.load()
+    for _ in range(3):  # one takes the place of a spare, two are a demand
+        world.ask("A", world.generation, alone=True)
+        world.settle()
+        world.dispatch()
+        world.settle()
+    world.dispatch()
+    world.settle()
+    assert not before & set(world.alive)
+    assert len(world.alive) == 2
