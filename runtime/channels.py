@@ -75,13 +75,18 @@ def named(message: wire.Message, fds: Sequence[int]) -> Named:
     return found
 
 
-def check_given(program: Declares, given: Named) -> None:
-    """That it gets all that it declares; what it does not declare it may have as well, as with `insitu run`. Raises
-    `BadRequest` naming all that is missing, `ProgramRejected` where no launch could have as many."""
+def check_count(program: Declares) -> None:
+    """That a launch could have as many. Raises `ProgramRejected`."""
     if (count := len(program.inputs) + len(program.outputs)) > MAX_NAMED:
         raise ProgramRejected(
             f"program {program.name} declares {count} named channels, and a launch on a node has {MAX_NAMED} at most"
         )
+
+
+def check_given(program: Declares, given: Named) -> None:
+    """That it gets all that it declares; what it does not declare it may have as well, as with `insitu run`. Raises
+    `BadRequest` naming all that is missing, `ProgramRejected` where no launch could have as many."""
+    check_count(program)
     missing = [
         f"{way} {name}"
         for way, declared, there in (

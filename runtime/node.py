@@ -53,6 +53,7 @@ log = logging.getLogger("insitu.node")
 GRACE: Final = 1.0  # seconds past its wall time before a guest that its own process did not stop is killed
 FORK_RETRY: Final = 0.2
 UNDISTURBED: Final = 0.005  # seconds: how long launches that run put off forks of spares
+SILENCE: Final = 5.0  # seconds that a spawner may take to fork before it is said
 CALM: Final = 5.0  # seconds: how often spares that nobody needed become fewer
 
 
@@ -390,6 +391,13 @@ class Node:
         del self._by_peer[task.peer]
         return task.peer.refuse(why)
 
+    def _why_no_worker(self) -> str:
+        silent = self._force.silent_for()
+        if silent > SILENCE:
+            log.error("the spawner, process %s, has not answered for %.0f s", self._force.spawner_pid, silent)
+            return f" (the spawner has not answered for {silent:.0f} s)"
+        return f" (the latest {self._no_fork})" if self._no_fork else ""
+
     def _waited_too_long(self, task: Task) -> None:
         if task not in self._waiting:
             return
@@ -399,7 +407,7 @@ class Node:
         elif held is not None:
             what = held.sentence()
         else:
-            what = f"no worker became free{f' (the latest {self._no_fork})' if self._no_fork else ''}"
+            what = f"no worker became free{self._why_no_worker()}"
         self._refuse(task, Busy(f"{what} after {self._settings.queue_seconds:g} s", retry_after=5.0))
 
     # Programs.

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -52,10 +53,11 @@ class Events(compilers.Events, Protocol):
 
 
 class _Worker:
-    __slots__ = ("blame", "busy", "cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
+    __slots__ = ("asked", "blame", "busy", "cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
+        self.asked = time.monotonic()
         self.pid: int = 0
         self.pidfd: int | None = None
         self.status: int | None = None
@@ -118,6 +120,11 @@ class Workforce:
 
     def pids(self) -> dict[int, int]:
         return {id_: worker.pid for id_, worker in self._workers.items()}
+
+    def silent_for(self) -> float:
+        """Seconds that the spawner has been asked for a worker and has said nothing."""
+        waits = [worker.asked for worker in self._workers.values() if not worker.pid]
+        return time.monotonic() - min(waits) if waits else 0.0
 
     # Orders.
 

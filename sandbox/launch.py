@@ -94,6 +94,17 @@ class Runner:
         """The one that a launch needs, if it does not run yet: before the process can start none any more."""
         self._alarm.start()
 
+    def refusal(self, program: Program, limits: Limits) -> str | None:
+        """Why no launch of it could begin within these limits, in the engine's words; None when one could."""
+        instance = raw.Instance(self.engine, limits.memory, 0, limits.table)
+        try:
+            failure = instance.instantiate(program.pre)
+        finally:
+            instance.close()
+        if failure is None or failure.code == raw.OUT_OF_FUEL:  # a start function: it is not judged, and does not run
+            return None
+        return failure.text.partition("\n")[0]
+
     def make_ahead(self, program: Program) -> None:
         """Make what can be made of the next launch, if that will be one of this program."""
         self._ahead.make(program)

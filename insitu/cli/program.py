@@ -11,13 +11,14 @@ import click
 from insitu.cli import printable
 from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.build import build as build_bundle
-from insitu.runtime.bundles.build import file_name
+from insitu.runtime.bundles.build import names_of
 from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.channels import check_count
 from insitu.runtime.errors import NodeError
 from insitu.runtime.programs import SHIPPED, ProgramInfo, ProgramStore, described
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
-from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, format_duration, format_size
+from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, Limits, format_duration, format_size
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -65,7 +66,7 @@ def build(output: Path | None, directory: Path) -> None:
         _verify(bundle, str(directory))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
-    target = output or Path(file_name(bundle))
+    target = output or Path(names_of(bundle)[0])
     _write(target, data)
     click.echo(f"{target}  {_figures(data, bundle)}")
 
@@ -80,10 +81,17 @@ def check(path: Path) -> None:
         else:
             data = _read(path)
             if not is_archive(data):
-                _compiles(data, str(path))
+                info = _info(path) if path.suffix == ".wasm" else None
+                if info is not None:
+                    check_count(info)
+                _compiles(data, str(path), info.limits if info is not None else {})
                 click.echo(f"{path}: a program, {program_digest(data)}, {format_size(len(data))}")
                 return
             bundle = Bundle(data, str(path))
+            if path.name not in names_of(bundle):
+                click.echo(
+                    f"note: in a directory of programs it must be called {' or '.join(names_of(bundle))}", err=True
+                )
         _verify(bundle, str(path))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
@@ -138,14 +146,21 @@ def _figures(data: bytes, bundle: Bundle) -> str:
 
 def _verify(bundle: Bundle, source: str) -> None:
     bundle.verify()
-    _compiles(bundle.wasm(), f"{source}: {bundle.entry}")
+    stated = bundle.manifest
+    check_count(stated)
+    _compiles(bundle.wasm(), f"{source}: {bundle.entry}", stated.limits)
 
 
-def _compiles(wasm: bytes, source: str) -> None:
+def _compiles(wasm: bytes, source: str, limits: Mapping[str, Any]) -> None:
+    """And could begin within the limits that it asks for."""
     from insitu.sandbox.launch import Runner  # maps the engine
     from insitu.sandbox.program import to_wasm
 
-    Runner().compile(to_wasm(wasm, source), source).close()
+    runner = Runner()
+    program = runner.compile(to_wasm(wasm, source), source)
+    if (why := runner.refusal(program, Limits.from_wire(limits))) is not None:
+        what = "cannot begin within the limits that it asks for, or insitu's where it asks for none"
+        raise ProgramError(f"{source}: {what}: {why}")
 
 
 def _info(path: Path) -> ProgramInfo:
@@ -175,7 +190,14 @@ def _read(path: Path) -> bytes:
 
 
 def _write(target: Path, data: bytes) -> None:
-    """Whole or not at all."""
+    """Whole or not at all; what is no file, /dev/null say, stays what it is."""
+    if target.exists() and not target.is_file():
+        try:
+            target.write_bytes(data)
+        except OSError as why:
+            raise click.ClickException(f"{target}: {why.strerror}") from None
+        return
+    target = Path(os.path.realpath(target))
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         try:

@@ -4,14 +4,13 @@ import json
 import re
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from insitu.cli import printable
 from insitu.runtime.journal.places import SUFFIX, state_directory
-from insitu.runtime.journal.reading import BY, Sums, names, sums
+from insitu.runtime.journal.reading import BY, Sums, distinct, names, sums
 from insitu.runtime.journal.schema import JournalError
 from insitu.sandbox.limits import format_size
 
@@ -56,7 +55,7 @@ def usage(by: Any, since: int, as_json: bool, journals: tuple[str, ...]) -> None
 
     Reads the nodes' journals where they lie, whether their nodes run or not.
     """
-    paths = [Path(path) for path in journals] or sorted(state_directory().glob(f"*{SUFFIX}"))
+    paths = distinct(journals or sorted(state_directory().glob(f"*{SUFFIX}")))
     if not paths:
         raise click.ClickException(f"no journal in {state_directory()}; a node's own is told with --journal")
     try:

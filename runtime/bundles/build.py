@@ -54,10 +54,11 @@ def build(directory: Path) -> tuple[bytes, Bundle]:
     return data, Bundle(data, str(directory))  # what is made here can be read there
 
 
-def file_name(bundle: Bundle) -> str:
-    """What a bundle is called in a directory of programs."""
+def names_of(bundle: Bundle) -> list[str]:
+    """What a bundle may be called in a directory of programs, the best first."""
     stated = bundle.manifest
-    return f"{stated.name}@{stated.version}{SUFFIX}" if stated.version else f"{stated.name}{SUFFIX}"
+    plain = f"{stated.name}{SUFFIX}"
+    return [f"{stated.name}@{stated.version}{SUFFIX}", plain] if stated.version else [plain]
 
 
 def _modules(directory: Path, entry: str) -> list[str]:

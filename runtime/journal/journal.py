@@ -57,7 +57,7 @@ class Journal:
 
         `workers`: launches that run at once, about. `frames`, `reserve`: see `FRAMES`, `RESERVE`.
         """
-        self.path, self._node, self._frames = os.path.abspath(path), node, frames
+        self.path, self._node, self._frames = os.path.realpath(path), node, frames  # as SQLite does
         Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._running = Running(f"{self.path}-running")
         try:

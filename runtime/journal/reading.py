@@ -89,10 +89,17 @@ def _of_one(path: str, key: str, since_us: int) -> Iterator[tuple[str, Sums]]:
         yield str(name), Sums(launches, ok, launches - ok, lost, *whole)
 
 
+def distinct(paths: Iterable[str | Path]) -> list[Path]:
+    """Each journal once, however often and by whatever names it is there."""
+    found = {os.path.realpath(path): Path(path) for path in paths}
+    return list(found.values())
+
+
 def _asked(path: str, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
     if not os.path.isfile(path):
         raise JournalError(f"no journal at {path}")
-    where = f"file:{quote(os.path.abspath(path))}?mode=ro"
+    path = os.path.realpath(path)  # SQLite's other files stand beside what a link leads to
+    where = f"file:{quote(path)}?mode=ro"
     try:
         if not os.path.exists(f"{path}-wal"):
             # Closed in good order: there is nothing but the file, and to read it takes no right to its directory.

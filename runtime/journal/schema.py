@@ -7,6 +7,7 @@ other, which is what keeps it at some 15 µs. Readers scan.
 import json
 import os
 import sqlite3
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -115,7 +116,11 @@ def open_journal(path: str) -> tuple[sqlite3.Connection, bool]:
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # SQLite gives its other files the same mode. Closed before SQLite has a lock on it: closing would lose that.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _OURS))
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, _OURS)
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.close(fd)
+        if not regular:
+            raise JournalError(f"journal {path}: no regular file")
         empty = place.stat().st_size == 0
         log = Path(f"{path}-wal")
         if empty and log.exists() and log.stat().st_size:
@@ -125,7 +130,10 @@ def open_journal(path: str) -> tuple[sqlite3.Connection, bool]:
             )
     except OSError as why:
         raise JournalError(f"journal {path}: {why.strerror}") from None
-    connection = connect(path)
+    try:
+        connection = connect(path)
+    except sqlite3.Error as why:
+        raise trouble(path, why) from None
     try:
         clean = _prepare(connection, path, empty)
     except sqlite3.DatabaseError as why:
@@ -165,6 +173,14 @@ def check_ours(connection: sqlite3.Connection, path: str) -> None:
         raise JournalError(f"{path} is a database, but no journal of insitu's")
     if version > VERSION:
         raise JournalError(f"journal {path} has version {version}, and this insitu knows {VERSION}: use a newer insitu")
+    if version:
+        there = [name for _, name, *_ in connection.execute("PRAGMA table_info(launches)")]
+        if there != list(COLUMNS):
+            other = sorted(set(there) ^ set(COLUMNS)) or ["their order"]
+            raise JournalError(
+                f"journal {path} has other columns than this insitu's ({', '.join(other)}): move it away together with "
+                f"{path}-wal, or use the insitu that wrote it"
+            )
 
 
 def check_whole(connection: sqlite3.Connection, path: str) -> None:

@@ -127,6 +127,52 @@ def test_mistakes(insitu: Insitu, directory: Path, tmp_path: Path) -> None:
     assert not os.path.exists(tmp_path / "no")
 
 
+def test_check_refuses_what_a_node_would(insitu: Insitu, directory: Path, tmp_path: Path) -> None:
+    names = ", ".join(f'"n{at}"' for at in range(15))
+    (tmp_path / "many.wasm").write_bytes(b'(module (func (export "_start")))')
+    (tmp_path / "many.toml").write_text(f"channels = {{inputs = [{names}]}}")
+    memory = b'(module (memory (export "memory") 5000) (func (export "_start")))'
+    table = b'(module (table 2000000 funcref) (func (export "_start")))'
+    tables = b"(module " + b"(table 1 funcref) " * 9 + b'(func (export "_start")))'
+    for name, text in (("memory", memory), ("table", table), ("tables", tables)):
+        (tmp_path / f"{name}.wasm").write_bytes(text)
+    for name, reason in (
+        ("many.wasm", "15 named channels, and a launch on a node has 14 at most"),
+        ("memory.wasm", "memory minimum size of 5000 pages exceeds"),
+        ("table.wasm", "table minimum size of 2000000 elements exceeds"),
+        ("tables.wasm", "cannot begin within the limits"),
+    ):
+        done = insitu("program", "check", name)
+        assert (done.returncode, done.stdout) == (1, b""), name
+        assert reason in done.stderr.decode()
+    (tmp_path / "memory.toml").write_text('limits = {memory = "1GiB"}')
+    assert insitu("program", "check", "memory.wasm").returncode == 0
+
+
+def test_check_says_what_a_bundle_must_be_called(insitu: Insitu, directory: Path, tmp_path: Path) -> None:
+    for name, said in (("reader@1.2.zip", False), ("reader.zip", False), ("writer.zip", True)):
+        assert insitu("program", "build", "-o", name, "source").returncode == 0
+        done = insitu("program", "check", name)
+        assert done.returncode == 0
+        assert (b"must be called reader@1.2.zip or reader.zip" in done.stderr) == said
+
+
+def test_what_is_built_into_no_file_leaves_it_what_it_is(insitu: Insitu, directory: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert insitu("program", "build", "source", "-o", "pipe").returncode == 0
+        assert os.read(reading, 2) == b"PK"
+    finally:
+        os.close(reading)
+    assert (tmp_path / "pipe").is_fifo()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link.zip").symlink_to("elsewhere/real.zip")
+    assert insitu("program", "build", "source", "-o", "link.zip").returncode == 0
+    assert (tmp_path / "link.zip").is_symlink()
+    assert (tmp_path / "elsewhere" / "real.zip").is_file()
+
+
 def test_what_a_manifest_says_cannot_steer_a_terminal(insitu: Insitu, tmp_path: Path) -> None:
     text = 'name = "a"\nsummary = "\\u001b[2J\\nforged"'
     (tmp_path / "a.zip").write_bytes(zipped(Part(b"program.toml", text.encode()), Part(b"a.wasm", b"\0asm\1\0\0\0")))

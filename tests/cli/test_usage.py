@@ -117,6 +117,13 @@ def test_several_nodes_and_where_they_usually_are(insitu: Insitu, environment: d
     assert done.stderr.startswith(b"Error: no journal in ")
 
 
+def test_a_journal_that_is_named_twice_counts_once(insitu: Insitu, three: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(three)
+    once = insitu("usage", "--json", "--journal", three).stdout
+    assert once == insitu("usage", "--json", "--journal", three, "--journal", tmp_path / "link").stdout
+    assert once == insitu("usage", "--json", "--journal", tmp_path / "link").stdout
+
+
 def test_names_are_no_orders_to_the_terminal(insitu: Insitu, tmp_path: Path) -> None:
     path = journal(tmp_path / "j", {"object": "/a/\x1b[2J\n"})
     assert (

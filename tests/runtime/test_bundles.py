@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from insitu.runtime.bundles import manifest, pack
 from insitu.runtime.bundles.archive import MAX_ENTRIES, MAX_TOTAL, RATIO_FREE, Archive
 from insitu.runtime.bundles.asked import check_within, granted
-from insitu.runtime.bundles.build import build, file_name
+from insitu.runtime.bundles.build import build, names_of
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.errors import BadRequest, ProgramRejected, UnknownProgram
 from insitu.runtime.programs import ProgramStore
@@ -390,7 +390,7 @@ def test_the_same_directory_gives_the_same_bytes(tmp_path: Path) -> None:
         "mine.wasm",
         "program.toml",
     ]
-    assert file_name(bundle) == "mine@1.2.zip"
+    assert names_of(bundle)[0] == "mine@1.2.zip"
     # For ever: what was built once keeps its digest.
     assert program_digest(data) == "sha256:79c414ee1175c72937f6da4ccda503c895bd8990290bb40620fc37d02b13a16b"
 

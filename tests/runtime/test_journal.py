@@ -340,6 +340,33 @@ def test_what_is_no_journal_is_left_alone(tmp_path: Path) -> None:
         Journal(str(tmp_path), "n1", workers=1)
 
 
+def test_a_journal_with_other_columns_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with turning(path):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE launches DROP COLUMN broken")
+        connection.commit()
+    with pytest.raises(JournalError, match=r"other columns than this insitu's \(broken\)"):
+        Journal(str(path), "n", workers=1)
+    with pytest.raises(JournalError, match="other columns"):
+        sums([path])
+
+
+def test_what_is_no_file_is_no_journal_and_a_link_to_one_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(JournalError, match="no regular file"):
+        Journal(str(tmp_path / "pipe"), "n", workers=1)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "link").symlink_to("place/journal")
+    with turning(tmp_path / "link") as it:
+        it.launch(name(1))
+        with pytest.raises(JournalError, match="another node writes it"):
+            Journal(str(tmp_path / "place" / "journal"), "n", workers=1)
+        assert sums([tmp_path / "link"])[""].launches == 1
+    assert (tmp_path / "place" / "journal").is_file()
+
+
 def test_a_damaged_journal_is_not_started_over(tmp_path: Path) -> None:
     journal = tmp_path / "a" / "j"
     with turning(journal) as it:
