@@ -12,6 +12,7 @@ read-only), whoever would store something is told so by OSError, and nothing is 
 
 import errno
 import hashlib
+import logging
 import os
 import platform
 import secrets
@@ -25,6 +26,7 @@ from typing import Final
 
 from insitu.runtime.private import is_ours_alone
 
+log = logging.getLogger("insitu.cache")
 CACHE_BYTES: Final = 4 << 30
 """How much of a disk the cache may take, unless somebody says otherwise."""
 _DEGRADES: Final = (errno.ENOENT, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT)
@@ -97,6 +99,7 @@ class CompiledCache:
         except (OSError, ValueError):
             return None
         if found != wanted:
+            log.warning("%s is damaged: it is not used, and made again", path)
             return None
         try:
             os.utime(path)  # used: it goes last

@@ -213,7 +213,7 @@ class Node:
         if self._journal is not None:
             self._journal.admit()
         try:
-            task = parse(peer, message, fds, self._store, started, begun, self._settings.limits)
+            task = parse(peer, message, fds, self._store, started, begun, self._settings.limits, self._settings.most_of)
         except UnknownProgram:
             if self._wants.ask(peer, message, fds):
                 return True

@@ -155,6 +155,13 @@ class Settings:
         running = limits.running or max(1, self.workers * 3 // 4)
         return replace(limits, running=running, queued=limits.queued or max(1, self.queue // 2))
 
+    def most_of(self, name: str) -> Mapping[str, Any]:
+        """What a launch of a tenant is granted at the most: nobody who asks for nothing is to be refused for it."""
+        memory = self.tenant.get(name, self.tenants).memory
+        if memory is None or memory >= self.limits.get("memory", memory + 1):
+            return self.limits
+        return {**self.limits, "memory": memory}
+
     def isolation_of(self, asked: object) -> str:
         """The stricter of what a launch asks for and what is so here: a launch that asks for the laxer one gets no
         less than it asked for. Raises `BadRequest`."""

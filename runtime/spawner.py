@@ -20,6 +20,7 @@ whose generation is not above its own.
 
 import errno
 import gc
+import logging
 import os
 import signal
 import socket
@@ -81,7 +82,7 @@ class Spawner:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
         try:
             wire.send_packet_in_time(self._node, message, fds)  # our end would be that of all workers
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             pass  # the node is gone, which the next look for an order tells
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
@@ -244,8 +245,10 @@ def main() -> None:
     confinement = Confinement.from_word(sys.argv[4])
     process.die_with_parent(parent)
     process.set_name("insitu-spawner")
-    # Ctrl-C in a terminal reaches the whole group: the node ends us in good order.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C in a terminal, and whoever stops a service, reach the whole group: the node ends us in good order.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     node = socket.socket(fileno=process.NODE_FD)
     try:
         guard = Guard(confinement.setup(directory))

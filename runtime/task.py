@@ -1,7 +1,7 @@
 """A launch on its way through the node, and the checks that a peer's words pass before they are one."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -65,8 +65,10 @@ def parse(
     started: float,
     begun: int,
     most: Mapping[str, Any] = NO_MOST,
+    most_of: Callable[[str], Mapping[str, Any]] = lambda _: NO_MOST,
 ) -> Task:
-    """A peer's launch. `most`: the operator's maximum of its limits.
+    """A peer's launch. `most`: the operator's maximum of its limits; `most_of`: of what a
+    tenant's gets that asks for nothing.
 
     Raises `BadRequest` naming what is wrong with it, `UnknownProgram`, `ProgramRejected`.
     """
@@ -103,7 +105,7 @@ def parse(
         tenant=message["tenant"],
         request_id=message["request_id"],
         object=message["object"],
-        limits=granted(info.limits, found, most),
+        limits=granted(info.limits, found, most_of(message["tenant"])),
         env=env,
         fds=fds,
         started=started,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -87,9 +88,10 @@ class Workforce:
         self._closing = False
 
     def start(self) -> None:
-        """Start the spawner. `spawner_ready` or `spawner_fatal` follows."""
+        """Start the spawner. `spawner_ready` or `spawner_fatal` follows. Raises OSError when it cannot be."""
         ours, theirs = wire.packet_pair()
-        with theirs:
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
             # The child's descriptor must be NODE_FD, whatever number `theirs` has here.
             self._spawner = subprocess.Popen(
                 [
@@ -107,6 +109,7 @@ class Workforce:
                 stdout=subprocess.DEVNULL,
                 env={key: os.environ[key] for key in ("PATH", "PYTHONPATH", "LANG", "LC_ALL") if key in os.environ},
             )
+            undo.pop_all()
         ours.setblocking(False)
         self._sock = ours
         self._loop.watch(ours.fileno(), self._from_spawner)
@@ -355,8 +358,20 @@ class Workforce:
         log.error("the spawner ended (%s); it is started again in %.1f s", status, self._delay)
         self._compilers.spawner_lost()
         self._events.spawner_lost()
-        self._loop.after(self._delay, self.start)
+        self._start_later()
+
+    def _start_later(self) -> None:
+        self._loop.after(self._delay, self._start_again)
         self._delay = min(self._delay * 2, _RESTART[1])
+
+    def _start_again(self) -> None:
+        if self._closing:
+            return
+        try:
+            self.start()
+        except OSError as why:  # no descriptors, no memory
+            log.error("the spawner cannot be started: %s; it is tried again in %.1f s", why, self._delay)
+            self._start_later()
 
     def close(self) -> None:
         """End every process, and wait for it."""

@@ -15,6 +15,14 @@ from insitu.storage_hooks.devcluster import DevCluster
 PROGRAMS = Path(__file__).parent / "programs"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_state_directory_of_our_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For nodes that are not told where their journal is: no test writes to the machine's."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("STATE_DIRECTORY", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def test_programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with every tests/programs/NAME.wat compiled to NAME.wasm, and the manifests beside them."""

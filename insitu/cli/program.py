@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -66,6 +67,11 @@ def build(output: Path | None, directory: Path) -> None:
         _verify(bundle, str(directory))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
+    if output == Path("-"):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        click.echo(_figures(data, bundle), err=True)
+        return
     target = output or Path(names_of(bundle)[0])
     _write(target, data)
     click.echo(f"{target}  {_figures(data, bundle)}")

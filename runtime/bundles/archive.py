@@ -41,7 +41,8 @@ _STORED, _DEFLATED = 0, 8
 _ENCRYPTED, _DESCRIBED, _UTF8 = 0x1 | 0x40 | 0x2000, 0x8, 0x800
 _LEVEL: Final = 0x6  # how hard deflate tried: of no meaning here
 _ZIP64_EXTRA, _NAME_EXTRA = 0x0001, 0x7075
-_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Those that turn the direction of writing among them: a name must look like what it is."""
 _DRIVE: Final = re.compile(r"[A-Za-z]:")
 _FULL: Final = 0xFFFFFFFF
 

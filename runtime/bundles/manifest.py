@@ -59,7 +59,7 @@ def parse(data: bytes, source: str, *, bundle: bool) -> Manifest:
     if bundle:
         read.only(_OF_A_BUNDLE)
         if "name" not in words:
-            read.refuse("has no name")
+            read.refuse("name is missing")
     channels = read.table("channels")
     channels.only(("inputs", "outputs"))
     found = Manifest(

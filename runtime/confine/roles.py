@@ -56,10 +56,11 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         _STILL_NO_NEW,
         Measure("landlock", "all paths but the program", landlock.take_in_compiler, landlock.prove_closed),
         _UNDUMPABLE,
-        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
     ),
     "storekeeper": (
         Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
+        # Before what opens something: they may be more than the limits let it have.
+        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
         Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
         Measure("capabilities", "root's rights", capabilities.take_all, capabilities.prove_none),
         _STILL_NO_NEW,

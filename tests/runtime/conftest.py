@@ -92,11 +92,12 @@ class NodeProcess:
         return {self.pid, ping["spawner"], *ping["workers"]}
 
     def calm(self) -> None:
-        """Wait until nothing runs, waits or is being forked."""
+        """Wait until nothing runs, waits or is being forked, or is about to be."""
 
         def is_calm() -> bool:
             ping = self.client.ping()
-            return not ping["running"] and not ping["queued"] and not ping["forking"]
+            spares = ping["idle"] >= ping["spares"]
+            return spares and not ping["running"] and not ping["queued"] and not ping["forking"]
 
         eventually(is_calm)
 

@@ -255,7 +255,7 @@ def test_a_whole_manifest() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("version = '1'", "has no name"),
+        ("version = '1'", "name is missing"),
         ("name = 'a b'", "name 'a b' is none"),
         ("name = ''", "name '' is none"),
         ("name = 'a@1'", "name 'a@1' is none"),

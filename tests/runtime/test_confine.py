@@ -293,7 +293,9 @@ def insitu_node(*options: str) -> "subprocess.CompletedProcess[str]":
 def test_check_tells_of_every_measure() -> None:
     done = insitu_node("--check")
     found = check.examine(identity.resolve(""))
+    assert not any(len(names) != len(set(names)) for names in ([m.name for m in BEFORE_THREADS[r]] for r in ROLES))
     for role in ROLES:
+        assert "descriptors" in {m.name for m in BEFORE_THREADS[role]} or role == "spawner"
         names = [m.name for m in BEFORE_THREADS[role] + AFTER_THREADS[role]] + [SECCOMP]
         assert sorted(names) == sorted(finding.measure for finding in found if finding.role == role)
     assert done.stdout.splitlines() == list(check.report(found))

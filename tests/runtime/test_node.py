@@ -438,6 +438,7 @@ def test_a_damaged_entry_of_the_cache_is_compiled_again(start_node: StartNode, t
     second.still_serves()
     assert len(entry.read_bytes()) == len(code)
     assert entry.read_bytes()[len(code) // 2 :] != bytes(len(code) // 2)
+    assert f"{entry} is damaged" in second.log.read_text()
 
 
 def test_the_node_itself_has_no_engine(node: NodeProcess) -> None:

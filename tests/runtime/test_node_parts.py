@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import socket
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,23 @@ def test_an_order_with_descriptors_is_given_again_when_those_in_the_way_have_pas
         wire.close_all(fds)
         force.dismiss(7)
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_spawner_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop()
+    force = Workforce(loop, Told(), "")
+    tries: list[int] = []
+
+    def none_left() -> None:
+        tries.append(len(os.listdir("/proc/self/fd")))
+        if len(tries) == 3:
+            loop.stop()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: none_left())
+    force._start_again()
+    loop.run()
+    assert tries == [tries[0]] * 3, "and each gives back what it had opened"
 
 
 class Orders:

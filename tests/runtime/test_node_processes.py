@@ -98,6 +98,19 @@ def other_node(path: str, cache: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
 
 
+def test_who_stops_a_whole_group_leaves_the_node_to_end_its_own(start_node: StartNode) -> None:
+    node = start_node()
+    node.still_serves()
+    node.calm()
+    about = node.client.ping()
+    for pid in (about["spawner"], *about["workers"]):
+        os.kill(pid, signal.SIGTERM)
+    node.still_serves()
+    assert node.client.ping()["spawner"] == about["spawner"]
+    node.stop()
+    assert "ERROR" not in node.log.read_text()
+
+
 def test_a_second_node_at_the_same_place_is_refused(start_node: StartNode, compiled: Path) -> None:
     node = start_node()
     done = other_node(node.path, compiled)
