@@ -106,6 +106,7 @@ def test_several_nodes_and_where_they_usually_are(insitu: Insitu, environment: d
     options = ("usage", "--json")
     done = insitu(*options, "--journal", state / "n1.journal", "--journal", state / "n2.journal")
     assert json.loads(done.stdout)["launches"] == 3
+    given = environment.pop("STATE_DIRECTORY")
     environment["XDG_STATE_HOME"] = str(tmp_path / "state")
     try:
         assert json.loads(insitu(*options).stdout)["launches"] == 3
@@ -113,6 +114,7 @@ def test_several_nodes_and_where_they_usually_are(insitu: Insitu, environment: d
         done = insitu(*options)
     finally:
         del environment["XDG_STATE_HOME"]
+        environment["STATE_DIRECTORY"] = given
     assert done.returncode == 1
     assert done.stderr.startswith(b"Error: no journal in ")
 
