@@ -11,6 +11,7 @@ Closing a launch before its outcome cancels it: the guest is ended at once.
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -68,6 +69,9 @@ class _Connection:
             sock.settimeout(timeout)
         try:
             sock.connect(path)
+        except BlockingIOError:
+            sock.close()
+            raise NodeUnavailable(f"the node at {path} has more connections waiting than it can take now") from None
         except OSError as why:
             sock.close()
             raise NodeUnavailable(f"no node answers at {path}: {why.strerror or why}") from None
@@ -150,8 +154,8 @@ class Launch(_Connection):
             wire.send(self._sock, message, fds)
         except ValueError as why:
             raise BadRequest(f"the request cannot be written: {why}") from None
-        except OSError as why:
-            raise NodeUnavailable(f"the node went away before it had the request: {why}") from None
+        except OSError:
+            pass  # it hung up, and may have said why: that is read next
         answer = self._receive(NodeUnavailable, "before it accepted")
         if "need" in answer and provider is not None:
             self._provide(provider(str(answer["need"])))
@@ -206,8 +210,6 @@ class NodeClient:
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         with _Connection.connect(self._path, self._timeout) as connection:
-            try:
+            with suppress(OSError):  # it hung up, and may have said why: that is read next
                 wire.send(connection._sock, question | {"v": wire.VERSION})
-            except OSError as why:
-                raise NodeUnavailable(f"the node went away: {why}") from None
             return connection._receive(NodeUnavailable, "before it answered")

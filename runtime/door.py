@@ -7,13 +7,15 @@ one of the others that spoke longest ago makes it.
 import logging
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Final
 
 from insitu.runtime import peer as peers
-from insitu.runtime.errors import Busy
+from insitu.runtime import wire
+from insitu.runtime.errors import Busy, NodeUnavailable
 from insitu.runtime.loop import Loop
 from insitu.runtime.peer import Peer
-from insitu.runtime.place import is_friend, listen
+from insitu.runtime.place import is_friend, listen, peer_uid
 
 log = logging.getLogger("insitu.node")
 MAX_PEERS: Final = 1024
@@ -71,7 +73,7 @@ class Door:
             return
         sock.setblocking(False)
         if not is_friend(sock, self._friends):
-            sock.close()
+            self._turn_away(sock)
             return
         if len(self._peers) >= MAX_PEERS and (idle := self._idle()) is not None:
             idle.refuse(Busy(f"{MAX_PEERS} connections, and this one was idle for longest"))
@@ -82,6 +84,13 @@ class Door:
         self._peers[peer] = None
         if len(self._peers) > MAX_PEERS and not self._engaged(peer):
             peer.refuse(Busy(f"{MAX_PEERS} connections already, each with a launch"))
+
+    @staticmethod
+    def _turn_away(sock: socket.socket) -> None:
+        """A stranger is told, and not listened to."""
+        why = f"user id {peer_uid(sock)} may not speak to this node; its setting allow_uid says who may"
+        with sock, suppress(OSError):
+            sock.send(wire.encode({"error": NodeUnavailable.code, "message": why}), socket.MSG_NOSIGNAL)
 
     def _idle(self) -> Peer | None:
         return next((peer for peer in self._peers if not self._engaged(peer)), None)

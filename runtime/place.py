@@ -72,5 +72,10 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
 def is_friend(sock: socket.socket, allowed: Collection[int] = ()) -> bool:
     """Whether the peer runs as our own user, as root, or as one of those `allowed`, by user id. Says nothing against a
     socket that such a peer hands on to somebody else."""
-    uid = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+    uid = peer_uid(sock)
     return uid in (os.geteuid(), 0) or uid in allowed
+
+
+def peer_uid(sock: socket.socket) -> int:
+    """The user id of whoever connected."""
+    return int(struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1])

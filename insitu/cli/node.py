@@ -27,7 +27,9 @@ _SOCKET: Final = f"Where it listens.  [default: ${SOCKET_VARIABLE}, else insitu/
     help=_SOCKET,
 )
 @click.option("--name", metavar="NAME", help="How it is called in records and headers.  [default: the host's name]")
-@click.option("--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm; repeatable.")
+@click.option(
+    "--programs", multiple=True, metavar="DIR", help="A directory of programs, NAME.wasm or NAME.zip; repeatable."
+)
 @click.option("--cache", metavar="DIR", help="Compiled programs, private to this user.  [default: the user's cache]")
 @click.option("--config", metavar="FILE", help="Settings, see docs/node.md; what is said here wins over it.")
 @click.option("--isolation", type=click.Choice(["process", "shared"]), help="What a worker serves.  [default: process]")
@@ -90,7 +92,9 @@ def node(
 
     for directory in settings.programs:
         if not Path(directory).is_dir():
-            raise click.UsageError(f"--programs {directory}: no such directory")
+            if directory in programs:
+                raise click.UsageError(f"--programs {directory}: no such directory")
+            raise click.ClickException(f"{config}: programs: {directory}: no such directory")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
     try:
         Node(settings).run()

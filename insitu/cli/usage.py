@@ -58,11 +58,26 @@ def usage(by: Any, since: int, as_json: bool, journals: tuple[str, ...]) -> None
     paths = distinct(journals or sorted(state_directory().glob(f"*{SUFFIX}")))
     if not paths:
         raise click.ClickException(f"no journal in {state_directory()}; a node's own is told with --journal")
-    try:
-        found = sums(paths, by, since)
-        known = names(paths) if by == "program" else {}
-    except JournalError as why:
-        raise click.ClickException(str(why)) from None
+    found: dict[str, Sums] = {}
+    known: dict[str, str] = {}
+    unread: list[JournalError] = []
+    for path in paths:
+        try:
+            part = sums([path], by, since)
+            known |= names([path]) if by == "program" else {}
+        except JournalError as why:
+            unread.append(why)
+            continue
+        for key, one in part.items():
+            found[key] = found.get(key, Sums()) + one
+    if len(unread) == len(paths) or (unread and journals):
+        raise click.ClickException(str(unread[0]))
+    _tell(by, found, known, as_json)
+    if unread:  # the others are summed all the same: one file that is none must not hide them
+        raise click.ClickException("; ".join(map(str, unread)))
+
+
+def _tell(by: Any, found: dict[str, Sums], known: dict[str, str], as_json: bool) -> None:
     if by is None:
         found = found or {"": Sums()}
     ordered = sorted(found.items(), key=lambda item: (-item[1].cpu_us, item[0]))

@@ -119,6 +119,23 @@ def test_several_nodes_and_where_they_usually_are(insitu: Insitu, environment: d
     assert done.stderr.startswith(b"Error: no journal in ")
 
 
+def test_one_that_is_none_does_not_hide_the_others(
+    insitu: Insitu, environment: dict[str, str], three: Path, tmp_path: Path
+) -> None:
+    given = environment["STATE_DIRECTORY"]
+    environment["STATE_DIRECTORY"] = str(tmp_path / "state")
+    (tmp_path / "state").mkdir()
+    three.rename(tmp_path / "state" / "n1.journal")
+    (tmp_path / "state" / "n2.journal").write_text("garbage")
+    try:
+        done = insitu("usage", "--json")
+    finally:
+        environment["STATE_DIRECTORY"] = given
+    assert json.loads(done.stdout)["launches"] == 3
+    assert done.returncode == 1
+    assert b"n2.journal is no journal of insitu's" in done.stderr
+
+
 def test_a_journal_that_is_named_twice_counts_once(insitu: Insitu, three: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(three)
     once = insitu("usage", "--json", "--journal", three).stdout

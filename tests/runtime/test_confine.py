@@ -397,7 +397,7 @@ def test_a_user_who_cannot_be_had_is_refused(short_path: Path, user: str) -> Non
 
 
 def asks_as(uid: int, path: str) -> bool:
-    """Whether a node answers a process of that user's."""
+    """Whether a node answers a process of that user's, who is told if it does not."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -406,8 +406,8 @@ def asks_as(uid: int, path: str) -> bool:
             os.setresuid(uid, uid, uid)
             NodeClient(path).ping()
             os._exit(0)
-        except NodeUnavailable:
-            os._exit(1)
+        except NodeUnavailable as why:
+            os._exit(1 if f"user id {uid} may not speak to this node" in str(why) else 3)
         finally:
             os._exit(2)
     return {0: True, 1: False}[os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])]
