@@ -30,13 +30,13 @@ class Ahead:
         # Without fuel nothing runs: a program with a start function ends here, before its first instruction, and is
         # left to its launches.
         instance = raw.Instance(self._engine, DEFAULT.memory, 0, DEFAULT.table)
-        if instance.instantiate(program.pre) is not None:
-            instance.close()
-            if len(self._cannot) < _REFUSALS:
-                self._cannot.add(program.digest)
+        if instance.instantiate(program.pre) is None:
+            instance.find_memory()
+            self._program, self._instance = program, instance
             return
-        instance.find_memory()
-        self._program, self._instance = program, instance
+        instance.close()
+        if len(self._cannot) < _REFUSALS:
+            self._cannot.add(program.digest)
 
     def take(self, program: Program, limits: Limits, fuel: int) -> raw.Instance | None:
         """The one that was made, with these limits; None when there is none, or it might be none under them."""
