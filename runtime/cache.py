@@ -27,6 +27,7 @@ from typing import Final
 from insitu.runtime.private import is_ours_alone
 
 log = logging.getLogger("insitu.cache")
+log.addHandler(logging.NullHandler())  # whoever has no log is not told: `insitu run` makes it again, and that is all
 CACHE_BYTES: Final = 4 << 30
 """How much of a disk the cache may take, unless somebody says otherwise."""
 _DEGRADES: Final = (errno.ENOENT, errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EDQUOT)
