@@ -195,15 +195,17 @@ class Pool:
         return self._demand.warm(m.warm for m in self._members.values() if m.tenant is None)
 
     def _able(self, need: Need) -> Member | None:
-        """The tenant's own, most recently used first, else a spare: if possible warm."""
+        """The tenant's own, most recently used first, else a spare: if possible warm, and of those alike the newest,
+        of whom most is still in the processor's caches."""
         best: Member | None = None
-        rank: tuple[bool, bool, int] = (False, False, 0)
+        rank: tuple[bool, bool, int, int] = (False, False, 0, 0)
         for m in self._members.values():
             if m.state != "idle" or m.generation < need.generation:
                 continue
             if m.tenant is not None and (need.alone or m.tenant != need.tenant):
                 continue
-            mine = (m.tenant is not None, need.program in m.warm, m.used if m.tenant is not None else -m.generation)
+            own = m.tenant is not None
+            mine = (own, need.program in m.warm, m.used if own else -m.generation, m.id)
             if best is None or mine > rank:
                 best, rank = m, mine
         return best

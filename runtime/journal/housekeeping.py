@@ -33,6 +33,7 @@ _OLDEST: Final = (
     f"LIMIT {_PURGE_ROWS}) WHERE ended_us < ?"
 )
 _PURGE_PAUSE: Final = 0.05  # seconds between: the loop writes too
+_CLOCK_OFF: Final = 3600.0  # seconds by which a clock may be put right
 _COMPLAIN: Final = 60.0  # seconds between two complaints of one kind
 _FRAME: Final = schema.PAGE + 24
 
@@ -117,6 +118,7 @@ class Housekeeper:
     def __init__(self, owner: Owner, path: str, log_fd: int, *, days: int, frames: int, reserve: int) -> None:
         """`days`: records older are deleted. `frames`, `reserve`: see `Journal`."""
         self._owner, self._log_fd, self._days = owner, log_fd, days
+        self._began = time.time() - time.monotonic()
         self._frames, self._reserve = frames, reserve
         self._connection = schema.connect(path)
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -205,9 +207,13 @@ class Housekeeper:
             # A commit that finds the whole log in the database begins it anew, and here waits for the disk to have it.
             self._connection.execute("UPDATE journal SET restarts = restarts + 1")
 
+    def _now(self) -> float:
+        """Unix time, but no later than it can be by how long this has run: a clock that jumps ahead deletes nothing."""
+        return min(time.time(), self._began + time.monotonic() + _CLOCK_OFF)
+
     def _purge(self) -> None:
         """Some of the old; when there is none, it is done for now."""
-        before = int((time.time() - self._days * 86400) * 1e6)
+        before = int((self._now() - self._days * 86400) * 1e6)
         if self._connection.execute(_OLDEST, (before,)).fetchone() is None:
             self._purged = time.monotonic()
             return

@@ -461,6 +461,14 @@ def test_old_records_go_and_young_ones_stay(tmp_path: Path) -> None:
         assert [row["id"] for row in rows(journal)] == [*young, "f" * 32]
 
 
+def test_a_clock_that_jumps_ahead_makes_no_record_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with turning(tmp_path / "j", days=20) as it:
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now + 400 * 86400)
+        assert now <= it.journal._housekeeper._now() < now + 86400
+        monkeypatch.undo()
+
+
 def test_the_last_record_stays_so_that_numbers_are_never_given_twice(tmp_path: Path) -> None:
     journal = tmp_path / "j"
     connection, _ = schema.open_journal(str(journal))
