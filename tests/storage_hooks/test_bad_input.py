@@ -284,5 +284,7 @@ def test_killed_in_the_middle_of_a_run(lone: Store, victim: str, program: str, s
         lone.cluster.start_node(index)
         assert client.runs() == []
     else:
+        # A spare that was killed too must be known to be gone before it is given a launch.
+        eventually(lambda: not set(victims) & set(client.ping()["workers"]), "the node knows whom it has lost")
         [record] = [r for r in client.runs() if r.program == program]
         assert record.outcome.end == "lost"
