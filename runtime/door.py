@@ -31,6 +31,8 @@ class Door:
         self._peers: dict[Peer, None] = {}
         """The one that spoke longest ago first."""
         self._listener: socket.socket | None = None
+        self._starved = False
+        """Of descriptors, when it was last looked."""
 
     @property
     def is_open(self) -> bool:
@@ -66,11 +68,14 @@ class Door:
             return
         except OSError as why:
             # No descriptors left: the one that waits stays in the backlog until some are free again.
-            log.error("cannot accept: %s", why)
+            if not self._starved:
+                log.error("cannot accept: %s; it is tried again until it can be", why)
+            self._starved = True
             fd = self._listener.fileno()
             self._loop.forget(fd)
             self._loop.after(_AGAIN, lambda: self._loop.watch(fd, self._accept))
             return
+        self._starved = False
         sock.setblocking(False)
         if not is_friend(sock, self._friends):
             self._turn_away(sock)

@@ -315,14 +315,12 @@ class Node:
                 self._begin(task)
             except Busy as why:
                 self._refuse(task, why)
-                if not self._pool.done(worker, clean=True):
-                    self._force.dismiss(worker)
+                self._free(worker)
                 self._loop.after(0, self._dispatch)  # it may be somebody else's
                 return
             task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
             if task not in self._waiting:  # the peer had hung up, and `gone` has seen to it
-                if not self._pool.done(worker, clean=True):
-                    self._force.dismiss(worker)
+                self._free(worker)
                 return
         message = launch_message(
             task.info.digest,
@@ -341,8 +339,7 @@ class Node:
             if not wire.is_passing(why):
                 self._force.kill(worker)  # and if it did not die: it is of no use
             else:
-                if not self._pool.done(worker, clean=True):
-                    self._force.dismiss(worker)
+                self._free(worker)
                 self._loop.after(UNDISTURBED, self._dispatch)
             return
         self._waiting.started(task)
@@ -365,6 +362,11 @@ class Node:
             self._named[task.info.digest] = task.named
         elif self._named:
             self._named.pop(task.info.digest, None)
+
+    def _free(self, worker: int, *, clean: bool = True) -> None:
+        """Its launch is over, or was none: it goes on, or ends."""
+        if not self._pool.done(worker, clean=clean):
+            self._force.dismiss(worker)
 
     def _begin(self, task: Task) -> None:
         """Accepted from here on. Raises `Busy` when the journal cannot be written."""
@@ -464,9 +466,7 @@ class Node:
         outcome, begun = answer.outcome, answer.begun
         if task.killed is not None:
             outcome = replace(task.killed, usage=outcome.usage, stderr=outcome.stderr)
-        clean = outcome.end == "exit"
-        if not self._pool.done(id_, clean=clean):
-            self._force.dismiss(id_)
+        self._free(id_, clean=outcome.end == "exit")
         self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
         self._record(task, outcome, (begun - task.begun) // 1000 if begun else 0)
         self._dispatch()

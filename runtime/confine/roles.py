@@ -26,6 +26,15 @@ _UNDUMPABLE = Measure(
     privileges.prove_undumpable,
 )  # fmt: skip
 
+_STILL_EMPTY = Measure(
+    "environment", "what the operator's environment says", lambda _: None, environment.prove
+)  # fmt: skip
+_DESCRIPTORS = Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove)
+"""Of a compiler and a storekeeper before what opens something: they may be more than the limits let those have."""
+_HELPER_LIMITS = Measure(
+    "rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler
+)  # fmt: skip
+
 BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
     "spawner": (
         Measure("environment", "what the operator's environment says", environment.take, environment.prove),
@@ -37,7 +46,7 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         _UNDUMPABLE,
     ),
     "worker": (
-        Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
+        _STILL_EMPTY,
         Measure("rlimits", "filling memory, descriptors", rlimits.take_in_worker, rlimits.prove_in_worker),
         Measure("root", "seeing what paths there are", root.take, root.prove),
         Measure("identity", "what the node's user may do", identity.take, identity.prove),
@@ -45,23 +54,21 @@ BEFORE_THREADS: Final[dict[Role, tuple[Measure, ...]]] = {
         _STILL_NO_NEW,
         Measure("landlock", "every path", landlock.take_in_worker, landlock.prove_closed),
         _UNDUMPABLE,
-        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
+        _DESCRIPTORS,
     ),
     "compiler": (
-        Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
-        # Before what opens something: they may be more than the limits let a compiler have.
-        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
-        Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
+        _STILL_EMPTY,
+        _DESCRIPTORS,
+        _HELPER_LIMITS,
         Measure("capabilities", "root's rights", capabilities.take_in_compiler, capabilities.prove_in_compiler),
         _STILL_NO_NEW,
         Measure("landlock", "all paths but the program", landlock.take_in_compiler, landlock.prove_closed),
         _UNDUMPABLE,
     ),
     "storekeeper": (
-        Measure("environment", "what the operator's environment says", lambda _: None, environment.prove),
-        # Before what opens something: they may be more than the limits let it have.
-        Measure("descriptors", "what the spawner has open", descriptors.take, descriptors.prove),
-        Measure("rlimits", "filling memory, CPU, disk", rlimits.take_in_compiler, rlimits.prove_in_compiler),
+        _STILL_EMPTY,
+        _DESCRIPTORS,
+        _HELPER_LIMITS,
         Measure("capabilities", "root's rights", capabilities.take_all, capabilities.prove_none),
         _STILL_NO_NEW,
         Measure("landlock", "all paths but the cache", landlock.take_in_storekeeper, landlock.prove_closed),
