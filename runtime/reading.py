@@ -7,13 +7,14 @@ from typing import Final
 _PIECE: Final = 1 << 20
 
 
-def read_file(path: str | os.PathLike[str], most: int) -> bytes:
-    """What a regular file holds, up to one byte over `most`. Raises OSError, also for what is no regular file: a named
-    pipe would hold us up until somebody wrote to it, and a device has no end."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+def read_file(path: str | os.PathLike[str], most: int, *, follow: bool = True) -> bytes:
+    """What a regular file holds, up to one byte over `most`. `follow`: also what a link leads to. Raises OSError, also
+    for what is no regular file: a named pipe would hold us up until somebody wrote to it, and a device has no end."""
+    links = 0 if follow else os.O_NOFOLLOW
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | links)
     with open(fd, "rb", buffering=0) as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(None, "it is no file")
+            raise OSError(None, "no regular file")
         data = bytearray()
         # In pieces: to ask for as much as there may be takes as much memory, which a compiler may not have.
         while len(data) <= most and (piece := file.read(min(_PIECE, most + 1 - len(data)))):

@@ -1,7 +1,8 @@
 """A sandbox made before its launch is known: its store, instance and memory are there, and nothing has run in it.
 
-Making these is a fifth of a short launch, and none of it depends on what a launch brings but the limits, which are set
-when it comes. Measured through a node, connect → first byte of `cat`: see docs/node.md, "What it costs".
+None of it depends on what a launch brings but the limits, which are set when it comes. Measured in turns with a node
+that does not do so, `cat` of 1 KB in isolation `shared`: 463 µs to the first byte instead of 518, some of that by
+limits that are not sent when nobody changed them.
 """
 
 from typing import Final

@@ -17,6 +17,7 @@ from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.channels import check_count
 from insitu.runtime.errors import NodeError
 from insitu.runtime.programs import SHIPPED, ProgramInfo, ProgramStore, described
+from insitu.runtime.reading import read_file
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, Limits, format_duration, format_size
@@ -186,8 +187,7 @@ def _directories(programs: tuple[str, ...]) -> tuple[str, ...]:
 
 def _read(path: Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_PROGRAM + 1)
+        data = read_file(path, MAX_PROGRAM)
     except OSError as why:
         raise click.ClickException(f"{path}: {why.strerror}") from None
     if len(data) > MAX_PROGRAM:

@@ -21,6 +21,7 @@ from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.archive import MAX_BYTES, MAX_ENTRIES
 from insitu.runtime.bundles.bundle import FILES, SUFFIX, Bundle
 from insitu.runtime.errors import ProgramRejected
+from insitu.runtime.reading import read_file
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 _UNIX: Final = 3
@@ -84,12 +85,8 @@ def _walk(directory: Path, inside: str) -> Iterator[str]:
 
 def _bytes(path: Path) -> bytes:
     try:
-        # A link in place of a file would give a bundle that its directory does not have; a pipe would never end.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ProgramRejected(f"{path}: no regular file")
-            data = file.read(MAX_BYTES + 1)
+        # A link in place of a file would give a bundle that its directory does not have.
+        data = read_file(path, MAX_BYTES, follow=False)
     except OSError as why:
         raise ProgramRejected(f"{path}: {why.strerror}") from None
     if len(data) > MAX_BYTES:

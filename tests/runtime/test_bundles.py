@@ -512,6 +512,7 @@ def test_a_bundle_on_a_node(start_node: StartNode, bundles: Path, tmp_path: Path
     (files,) = cache.glob("*.files")
     assert files.name == f"{record.digest.removeprefix('sha256:')}.files"
     # A worker has nothing of it open that it could write to.
+    node.calm()
     (pid, *_) = node.client.ping()["workers"]
     assert not [link for link in map(os.readlink, Path(f"/proc/{pid}/fd").iterdir()) if link.endswith(".zip")]
     # Found again, and unpacked again when it is damaged.

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +41,7 @@ def status(pid: int) -> dict[str, str]:
 def test_a_worker_is_confined_as_it_says(node: NodeProcess) -> None:
     node.calm()
     ping = node.client.ping()
+    assert ping["workers"]
     for pid in ping["workers"]:
         found = status(pid)
         assert found["Seccomp"] == "2"
@@ -120,7 +120,6 @@ def test_a_worker_may_still_abort(attacked: dict[str, list[object]]) -> None:
 
 CORRUPTED = """
 import sys
-import time
 sys.path[:0] = {paths!r}
 from insitu.runtime import worker
 honest = worker._run
@@ -382,8 +381,9 @@ def test_workers_are_who_they_are_told_to_be(start_node: StartNode) -> None:
         return
     node = start_node("--user", str(SOMEBODY), "--workers", "2")
     node.still_serves()
-    while (about := node.client.ping())["forking"]:  # one that is being forked may not be anybody yet
-        time.sleep(0.01)
+    node.calm()  # one that is being forked may not be anybody yet
+    about = node.client.ping()
+    assert about["workers"]
     for pid in about["workers"]:
         assert status(pid)["Uid"].split() == [str(SOMEBODY)] * 4
 

@@ -28,6 +28,7 @@ from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import KIB, Limits
 from insitu.sandbox.outcome import ChannelStatistics
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
+from tests.runtime.test_node import GOOD
 from tests.sandbox.guests import puppet, script
 from tests.sandbox.named import BADF, DATA, NOENT, RESULT, SPIPE, Call, content, file, image, opened, read, write
 
@@ -380,18 +381,6 @@ def test_a_program_that_the_launch_brings_is_given_them_too(
 
 
 # What a peer may say of them.
-
-GOOD: dict[str, Any] = {
-    "op": "launch",
-    "v": wire.VERSION,
-    "program": "copy",
-    "args": [],
-    "tenant": "t",
-    "request_id": "r",
-    "object": "o",
-    "limits": {},
-    "env": {},
-}
 
 HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "a text": ({"inputs": "one"}, 3, "inputs: not a list of strings"),
