@@ -42,6 +42,7 @@ from insitu.runtime.errors import BadRequest, Busy, NodeError, NodeUnavailable
 from insitu.runtime.grammar import GrammarError
 from insitu.storage_hooks import green, inside
 from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
+from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
 
 StartResponse = Callable[..., Any]
@@ -68,15 +69,7 @@ class ObjectHook:
     def __init__(self, app: Any, conf: dict[str, str]) -> None:
         """Raises ValueError for a setting that is missing or malformed."""
         self.app = app
-        self.socket = conf.get("socket", "")
-        if not self.socket:
-            raise ValueError("object_hook: the setting 'socket' is missing; it names the insitu node's socket")
-        self.node = conf.get("node", "")
-        if not self.node:
-            raise ValueError("object_hook: the setting 'node' is missing; clients see it in X-Run-Where")
-        self.connect_timeout = _seconds(conf, "connect_timeout", 2.0)
-        self.accept_timeout = _seconds(conf, "accept_timeout", 45.0)
-        self.beat = _seconds(conf, "beat", 5.0)
+        self.local = LocalNode(conf, "object_hook")
         self.logger = get_logger(conf, log_route="insitu-object-hook")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -114,7 +107,7 @@ class ObjectHook:
                 (inside.ID, run.accepted.id),
                 (inside.PROGRAM, run.accepted.digest),
                 (inside.TYPE, run.accepted.content_type),
-                (inside.NODE, self.node),
+                (inside.NODE, self.local.name),
             ],
         )
         return run
@@ -135,32 +128,17 @@ class ObjectHook:
             limits=terms.limits,
             env={},
         )
-        try:
-            sock = green.connect(self.socket, self.connect_timeout)
-        except OSError as why:
-            raise NodeUnavailable(f"no insitu node answers on {self.node}: {why.strerror or why}") from None
-        limit = green.Timeout(self.accept_timeout)
-        try:
-            return ObjectRun(sock, request, source, client=green.client_socket(environ), beat=self.beat)
-        except green.Timeout as late:
-            if late is not limit:
-                raise
-            # It may be accepting at this very moment: nobody else may be asked.
-            raise NodeError(f"{self.node} did not accept within {self.accept_timeout:g} s") from None
-        except OSError as why:
-            raise NodeError(f"{self.node} could not be asked: {why.strerror or why}") from None
-        finally:
-            limit.cancel()
+        return self.local.launch(request, source, green.client_socket(environ))
 
     def _refuse(self, why: NodeError, headers: Headers, start_response: StartResponse) -> Iterable[bytes]:
         elsewhere = isinstance(why, Busy | NodeUnavailable)
-        self.logger.warning("%s: refused a run (%s): %s", self.node, why.code, why)
+        self.logger.warning("%s: refused a run (%s): %s", self.local.name, why.code, why)
         answer: Headers = [
             ("Content-Type", "text/plain"),
             ("Content-Length", "0"),
             (inside.REFUSED, why.code),
             (inside.REASON, inside.quote_reason(str(why))),
-            (inside.NODE, self.node),
+            (inside.NODE, self.local.name),
         ]
         # The proxy tells by it that the object is here, also when this is a handoff.
         stamp = inside.find(headers, "X-Backend-Timestamp")
@@ -174,17 +152,6 @@ class ObjectHook:
 
 def _not_whole(headers: Headers) -> bool:
     return any(key.lower() in _NOT_WHOLE and value for key, value in headers)
-
-
-def _seconds(conf: dict[str, str], name: str, default: float) -> float:
-    text = conf.get(name, default)
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if value <= 0:
-        raise ValueError(f"object_hook: {name} = {text!r} is not a number of seconds above 0")
-    return value
 
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], ObjectHook]:

@@ -53,12 +53,12 @@ from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import Limits, parse_duration, parse_size
 from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import inside, problem
+from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.frames import FrameError
 from insitu.storage_hooks.green import ClientGone, ClientWatch
 from insitu.storage_hooks.inside import Environ, Headers, Terms
 from insitu.storage_hooks.problem import Problem
 from insitu.storage_hooks.result_headers import request_headers, result_headers, run_headers
-from insitu.storage_hooks.run_switch import RunAborted
 
 StartResponse = Callable[..., Any]
 

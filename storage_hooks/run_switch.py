@@ -17,7 +17,7 @@ program's output, and a body that must not pass for a whole one ends in an excep
 client's connection without the last chunk.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from swift.common.error_limiter import ErrorLimiter
@@ -26,18 +26,12 @@ from swift.common.wsgi import WSGIContext
 from swift.proxy.server import Application
 
 from insitu.runtime.errors import NodeLost
-from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import inside
-from insitu.storage_hooks.frames import BEAT, DATA, END, WHOLE, Deframer, Frame, FrameError, unpack_outcome
-from insitu.storage_hooks.green import Timeout
+from insitu.storage_hooks.framed import frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.run_application import RunApplication
 
 StartResponse = Callable[..., Any]
-
-
-class RunAborted(Exception):
-    """A run failed after its status was sent. Raised into the WSGI server, which then aborts the body."""
 
 
 class RunSwitch:
@@ -89,28 +83,9 @@ class RunSwitch:
         # "chunked" speaks of the connection to the node; eventlet adds its own.
         headers = [(k, v) for k, v in headers if k.lower() not in ("transfer-encoding", "content-length")]
         headers.append((inside.WHERE, _where(inside.find(headers, inside.NODE) or "?", app.node)))
-        frames = _frames(app, body)
-        frame, broken = _first(frames)
-        if frame is None or frame.kind == END:
-            _drain(frames)
-            close_if_possible(body)
-            try:
-                outcome = Outcome(end="lost", note=broken) if frame is None else unpack_outcome(frame.payload)
-            except FrameError as why:
-                outcome = Outcome(end="lost", note=str(why))
-            headers += [(inside.OUTCOME, inside.encode_outcome(outcome)), ("Content-Length", "0")]
-            start_response("200 OK", headers)
-            return [b""]
-        if frame.kind == WHOLE:
-            _drain(frames)
-            close_if_possible(body)
-            headers.append(("Content-Length", str(len(frame.payload))))
-            start_response("200 OK", headers)
-            return [frame.payload]
-        # eventlet would hold back what is under 4 KiB.
-        environ["eventlet.minimum_write_chunk_size"] = 0
+        headers, result = unframed(headers, frames_of(app, body), body, environ, self.logger)
         start_response("200 OK", headers)
-        return RunBody(frame, frames, body, self.logger, inside.find(headers, inside.ID) or "?")
+        return result
 
     def _unknown(self, app: RunApplication, body: Any, start_response: StartResponse) -> Iterable[bytes]:
         close_if_possible(body)
@@ -127,79 +102,6 @@ class RunSwitch:
         headers.append(("Retry-After", next((r.retry_after for r in app.refusals if r.retry_after), "2")))
         start_response("503 Service Unavailable", headers)
         return [b""]
-
-
-class RunBody:
-    """A program's output as it comes. Raises `RunAborted` when it is not, or not known to be, whole."""
-
-    def __init__(self, first: Frame, frames: Iterator[Frame], body: Any, logger: Any, run_id: str) -> None:
-        self._frames = frames
-        self._first: Frame | None = first
-        self._body = body
-        self._logger = logger
-        self._run_id = run_id
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            frame, self._first = self._first or next(self._frames), None
-            if frame.kind == DATA:
-                return frame.payload
-            _drain(self._frames)
-            outcome = unpack_outcome(frame.payload)
-            sentence = None if outcome.ok else outcome.sentence()
-        except (StopIteration, FrameError) as why:
-            sentence = str(why) or "the storage node's answer stops in the middle"
-        if sentence is not None:
-            self._logger.warning("run %s: body aborted: %s", self._run_id, sentence)
-            raise RunAborted(f"run {self._run_id}: {sentence}")
-        raise StopIteration
-
-    def close(self) -> None:
-        """Close the connection to the node, which ends a guest that still runs."""
-        close_if_possible(self._body)
-
-
-def _frames(app: RunApplication, body: Iterable[bytes]) -> Iterator[Frame]:
-    """The frames but for the beats. Raises `FrameError` when the body breaks or is none."""
-    deframer = Deframer()
-    try:
-        for piece in body:
-            for frame in deframer.feed(piece):
-                # Swift asks for this many bytes when it goes on: no more than what is under way.
-                app.object_chunk_size = deframer.wanted
-                if frame.kind != BEAT:
-                    yield frame
-            app.object_chunk_size = deframer.wanted
-    except FrameError:
-        raise
-    except Timeout as why:
-        raise FrameError(f"the storage node was silent for {why.seconds:g} s") from None
-    except Exception as why:  # noqa: BLE001 - whatever Swift raises for a broken body
-        raise FrameError(f"the connection to the storage node broke ({type(why).__name__})") from None
-    if not deframer.clean:
-        raise FrameError("the storage node's answer stops in the middle of a frame")
-
-
-def _first(frames: Iterator[Frame]) -> tuple[Frame | None, str]:
-    """The first frame; or None, and what is known of why there is none."""
-    try:
-        return next(frames), ""
-    except StopIteration:
-        return None, "the storage node's answer stops before it began"
-    except FrameError as why:
-        return None, str(why)
-
-
-def _drain(frames: Iterator[Frame]) -> None:
-    """Read to the end of the body, so that Swift sees it end well. What comes after the outcome is of no interest."""
-    try:
-        for _frame in frames:
-            pass
-    except FrameError:
-        pass
 
 
 def _where(name: str, node: dict[str, Any] | None) -> str:

@@ -1,0 +1,76 @@
+"""The insitu node on this machine, as a Swift server reaches it.
+
+Settings, of object_hook and run_hook alike:
+
+    # The socket of the insitu node on this machine (insitu node --socket …).
+    socket = /run/insitu/node.sock
+    # How clients see this node in X-Run-Where.
+    node = object-1
+    # Seconds to wait for the node to take a connection, and to accept a launch (a program that it has never seen is
+    # compiled first).
+    connect_timeout = 2
+    accept_timeout = 45
+    # A sign of life while a program is silent, seconds.
+    beat = 5
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from insitu.runtime.client import LaunchRequest
+from insitu.runtime.errors import NodeError, NodeUnavailable
+from insitu.storage_hooks import green
+from insitu.storage_hooks.object_run import ObjectRun
+
+
+class LocalNode:
+    """Where it is and how long it is waited for."""
+
+    def __init__(self, conf: Mapping[str, str], filter_name: str) -> None:
+        """Raises ValueError for a setting that is missing or malformed."""
+        self.socket, self.name = conf.get("socket", ""), conf.get("node", "")
+        if not self.socket:
+            raise ValueError(f"{filter_name}: the setting 'socket' is missing; it names the insitu node's socket")
+        if not self.name:
+            raise ValueError(f"{filter_name}: the setting 'node' is missing; clients see it in X-Run-Where")
+        self.connect_timeout = seconds(conf, "connect_timeout", 2.0, filter_name)
+        self.accept_timeout = seconds(conf, "accept_timeout", 45.0, filter_name)
+        self.beat = seconds(conf, "beat", 5.0, filter_name)
+
+    def connect(self) -> Any:
+        """A green socket. Raises `NodeUnavailable`."""
+        try:
+            return green.connect(self.socket, self.connect_timeout)
+        except OSError as why:
+            raise NodeUnavailable(f"no insitu node answers on {self.name}: {why.strerror or why}") from None
+
+    def launch(self, request: LaunchRequest, source: int, client: Any | None) -> ObjectRun:
+        """Start it. `source`: a file, or what else is stdin; `client`: a socket whose closing ends the run.
+
+        Raises `NodeError`: `Busy` and `NodeUnavailable` say that nothing was started and another node may be asked.
+        """
+        sock = self.connect()
+        limit = green.Timeout(self.accept_timeout)
+        try:
+            return ObjectRun(sock, request, source, client=client, beat=self.beat)
+        except green.Timeout as late:
+            if late is not limit:
+                raise
+            # It may be accepting at this very moment: nobody else may be asked.
+            raise NodeError(f"{self.name} did not accept within {self.accept_timeout:g} s") from None
+        except OSError as why:
+            raise NodeError(f"{self.name} could not be asked: {why.strerror or why}") from None
+        finally:
+            limit.cancel()
+
+
+def seconds(conf: Mapping[str, str], name: str, default: float, filter_name: str) -> float:
+    """A setting that is a number of seconds above 0. Raises ValueError."""
+    text = conf.get(name, default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if value <= 0:
+        raise ValueError(f"{filter_name}: {name} = {text!r} is not a number of seconds above 0")
+    return value
