@@ -10,7 +10,8 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
                                X-Backend-Run-Node       name of the node
                                X-Backend-Run-Refused    nothing was started: an error's code (see runtime.errors)
                                X-Backend-Run-Reason     why, for people, percent-encoded
-    run switch → run hook      X-Backend-Run-Where      node and replica, as the client sees it
+    run switch → run hook      none of them at all      the object itself: it cannot run on a storage node
+                               X-Backend-Run-Where      node and replica, as the client sees it
                                X-Backend-Run-Outcome    it ended before the status was decided: base64 of msgpack
 """
 
@@ -41,7 +42,7 @@ WHERE = "X-Backend-Run-Where"
 OUTCOME = "X-Backend-Run-Outcome"
 
 UNSUPPORTED = "unsupported"
-"""The code of a refusal that is the hooks' own: the object is not whole on one node."""
+"""The code of a refusal that is the hooks' own: the object is not whole on one node. The run switch then reads it."""
 
 
 class TermsError(Exception):
@@ -66,6 +67,12 @@ class Terms:
             return cls(tenant=str(raw["tenant"]), limits=Limits.from_wire(raw["limits"]))
         except (ValueError, KeyError, TypeError, LimitsError) as why:
             raise TermsError(f"{TERMS}: {why!r}") from None
+
+
+def unmark(environ: "Environ") -> None:
+    """Make a request one that runs nothing."""
+    for name in (ENV_REQUEST, ENV_TERMS):
+        environ.pop(name, None)
 
 
 def parse_header(value: str) -> RunRequest:

@@ -24,8 +24,9 @@ the node. Any other request passes untouched, for the price of one dictionary lo
 
 * Node down or without room: 503, nothing was started, and the run switch asks the next replica.
 * Unknown program and the like: refused in a header; no other replica would know better.
-* Object not whole here (a manifest, a symlink, a fragment, ciphertext): Swift's own answer, unmarked. A symlink is
-  followed by the proxy; for the others the run hook says that it cannot be done. Never does a program see such bytes.
+* Object not whole here (a manifest, a fragment, ciphertext): refused, and the run switch reads it as if no run had been
+  asked for. Never does a program see such bytes.
+* A symlink, and whatever is not a 200: Swift's own answer, unmarked; the proxy follows the link.
 * Range: refused. The run hook sends none; this one is Swift trying to resume a broken body, and another run's bytes
   would be spliced to the first's.
 """
@@ -52,10 +53,10 @@ StartResponse = Callable[..., Any]
 _DROP = frozenset(("content-length", "accept-ranges", "content-range", "transfer-encoding"))
 
 # An object that carries one of these is not what its bytes on this node seem to be.
+_LINK = ("x-object-sysmeta-symlink-target",)
 _NOT_WHOLE = (
     "x-static-large-object",
     "x-object-manifest",
-    "x-object-sysmeta-symlink-target",
     "x-object-sysmeta-ec-etag",
     "x-object-sysmeta-ec-frag-index",
     "x-object-sysmeta-crypto-body-meta",
@@ -87,10 +88,15 @@ class ObjectHook:
         body = context._app_call(environ)
         headers: Headers = context._response_headers
         file = getattr(body, "_fp", None)
-        if not context._response_status.startswith("200 ") or file is None or _not_whole(headers):
+        if not context._response_status.startswith("200 ") or file is None or _has(headers, _LINK):
             start_response(context._response_status, headers, context._response_exc_info)
             answer: Iterable[bytes] = body
             return answer
+        if _has(headers, _NOT_WHOLE):
+            close_if_possible(body)
+            answer_headers = self._refusal(inside.UNSUPPORTED, "the object is not whole on one storage node", headers)
+            start_response("200 OK", answer_headers)
+            return [b""]
         try:
             # The node gets a descriptor of its own, so Swift's can go as soon as it has been sent.
             run = self._start(value, environ, file.fileno())
@@ -133,25 +139,27 @@ class ObjectHook:
     def _refuse(self, why: NodeError, headers: Headers, start_response: StartResponse) -> Iterable[bytes]:
         elsewhere = isinstance(why, Busy | NodeUnavailable)
         self.logger.warning("%s: refused a run (%s): %s", self.local.name, why.code, why)
-        answer: Headers = [
-            ("Content-Type", "text/plain"),
-            ("Content-Length", "0"),
-            (inside.REFUSED, why.code),
-            (inside.REASON, inside.quote_reason(str(why))),
-            (inside.NODE, self.local.name),
-        ]
-        # The proxy tells by it that the object is here, also when this is a handoff.
-        stamp = inside.find(headers, "X-Backend-Timestamp")
-        if stamp is not None:
-            answer.append(("X-Backend-Timestamp", stamp))
+        answer = self._refusal(why.code, str(why), headers)
         if isinstance(why, Busy):
             answer.append(("Retry-After", str(max(1, round(why.retry_after)))))
         start_response("503 Service Unavailable" if elsewhere else "200 OK", answer)
         return [b""]
 
+    def _refusal(self, code: str, reason: str, headers: Headers) -> Headers:
+        answer: Headers = [
+            ("Content-Type", "text/plain"),
+            ("Content-Length", "0"),
+            (inside.REFUSED, code),
+            (inside.REASON, inside.quote_reason(reason)),
+            (inside.NODE, self.local.name),
+        ]
+        # The proxy tells by it that the object is here, also when this is a handoff.
+        stamp = inside.find(headers, "X-Backend-Timestamp")
+        return answer if stamp is None else [*answer, ("X-Backend-Timestamp", stamp)]
 
-def _not_whole(headers: Headers) -> bool:
-    return any(key.lower() in _NOT_WHOLE and value for key, value in headers)
+
+def _has(headers: Headers, names: tuple[str, ...]) -> bool:
+    return any(key.lower() in names and value for key, value in headers)
 
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], ObjectHook]:

@@ -10,7 +10,9 @@
     node_timeout = 60
 
 It must stand immediately left of the proxy-server app, whose settings it uses as they are. Requests without the run
-hook's mark pass untouched, for the price of one dictionary look-up.
+hook's mark pass untouched, for the price of one dictionary look-up. So do, in the end, reads that carry it and cannot
+run on one node: of an erasure coded, encrypted or large object, or on a server without an object hook. Of these the
+mark is taken off, and the proxy's own application answers with the object as it always does.
 
 To its left everything looks like an ordinary answer: the frames (see frames.py) are taken apart here, the body is the
 program's output, and a body that must not pass for a whole one ends in an exception, by which the server closes the
@@ -62,7 +64,7 @@ class RunSwitch:
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
         # Asking every replica for the newest would run the program on each.
-        environ.pop("HTTP_X_NEWEST", None)
+        newest = environ.pop("HTTP_X_NEWEST", None)
         app = RunApplication.of(self.app, self.node_timeout, self.error_limiter)
         context = WSGIContext(app)
         body = context._app_call(environ)
@@ -74,6 +76,14 @@ class RunSwitch:
             return self._unknown(app, body, start_response)
         if app.refusals and status[0] in "45":
             return self._nowhere(app, body, start_response)
+        if _is_plain(status, headers):
+            # Of what came so far nothing was read, and this way it is Swift's own read, with all that makes it safe.
+            close_if_possible(body)
+            inside.unmark(environ)
+            if newest is not None:
+                environ["HTTP_X_NEWEST"] = newest
+            answer = self.app(environ, start_response)
+            return answer
         start_response(status, headers, context._response_exc_info)
         return body  # type: ignore[no-any-return]
 
@@ -102,6 +112,17 @@ class RunSwitch:
         headers.append(("Retry-After", next((r.retry_after for r in app.refusals if r.retry_after), "2")))
         start_response("503 Service Unavailable", headers)
         return [b""]
+
+
+def _is_plain(status: str, headers: Headers) -> bool:
+    """Is this the object itself, or word that no program can run on it there?
+
+    What has no bytes (a symlink, which its own filter follows) is as good from this application as from another.
+    """
+    refused = inside.find(headers, inside.REFUSED)
+    if refused is not None:
+        return refused == inside.UNSUPPORTED
+    return status.startswith("200 ") and inside.find(headers, "Content-Length") != "0"
 
 
 def _where(name: str, node: dict[str, Any] | None) -> str:

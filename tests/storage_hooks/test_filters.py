@@ -18,6 +18,7 @@ from insitu.runtime import wire
 from insitu.sandbox.limits import Limits
 from insitu.storage_hooks import inside, object_hook, run_hook, run_switch
 from insitu.storage_hooks.object_hook import ObjectHook
+from insitu.storage_hooks.run_application import RunApplication
 from insitu.storage_hooks.run_hook import RunHook
 
 OBJECT_CONF = {"socket": "/nonexistent", "node": "object-1"}
@@ -84,6 +85,74 @@ def test_a_plain_request_passes_the_switch_as_it_is(switch: run_switch.RunSwitch
     before = dict(environ)
     assert switch(environ, lambda *_: None) is switch.app.inner.body
     assert environ == before
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("400 Bad Request", [(inside.REFUSED, inside.UNSUPPORTED)]),
+        ("200 OK", [(inside.REFUSED, inside.UNSUPPORTED), ("Content-Length", "0")]),
+        ("200 OK", [("Content-Length", "12")]),
+    ],
+    ids=["erasure coded", "not whole on its node", "no object hook there"],
+)
+def test_what_no_node_can_run_is_read_as_if_nothing_had_been_asked_for(
+    switch: run_switch.RunSwitch, monkeypatch: pytest.MonkeyPatch, status: str, headers: inside.Headers
+) -> None:
+    unread = Unread()
+    monkeypatch.setattr(RunApplication, "__call__", answering(status, headers, unread))
+    plain = plain_request()
+    del plain["HTTP_RANGE"]
+    environ = plain | {inside.ENV_REQUEST: "copy", inside.ENV_TERMS: "{}"}
+
+    def start_response(*_: Any) -> None: ...
+
+    assert switch(environ, start_response) is switch.app.inner.body
+    assert switch.app.inner.seen == [(environ, start_response)]
+    assert environ == plain  # with its X-Newest, without the mark
+    assert unread.closed
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200 OK", [("Content-Length", "0"), ("X-Object-Sysmeta-Symlink-Target", "c/o")]),
+        ("200 OK", [("Content-Length", "0"), (inside.REFUSED, "unknown-program")]),
+        ("304 Not Modified", []),
+        ("404 Not Found", [("Content-Length", "9")]),
+    ],
+)
+def test_other_answers_to_a_mark_pass_and_are_asked_for_once(
+    switch: run_switch.RunSwitch, monkeypatch: pytest.MonkeyPatch, status: str, headers: inside.Headers
+) -> None:
+    body = Unread()
+    monkeypatch.setattr(RunApplication, "__call__", answering(status, headers, body))
+    seen: list[Any] = []
+    environ = plain_request() | {inside.ENV_REQUEST: "copy", inside.ENV_TERMS: "{}"}
+    assert switch(environ, lambda *arguments: seen.append(arguments[:2])) is body
+    assert seen == [(status, headers)]
+    assert switch.app.inner.seen == []
+    assert not body.closed
+
+
+def answering(status: str, headers: inside.Headers, body: Any) -> Any:
+    def call(_app: Any, _environ: Any, start_response: Any) -> Any:
+        start_response(status, headers)
+        return body
+
+    return call
+
+
+class Unread:
+    """A body that nobody may read."""
+
+    closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        raise AssertionError("it was read")
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def test_a_forged_mark_is_stripped_without_x_run_too() -> None:

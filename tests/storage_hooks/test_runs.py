@@ -320,7 +320,6 @@ def test_an_erasure_coded_object(store: Store) -> None:
             assert coded.get("o").body == DATA
             answer = coded.run("o", "copy")
             unsupported(coded, answer)
-            assert "ec21" in answer.problem["detail"]
         finally:
             connection.delete_object("coded", "o")
             connection.delete_container("coded")
