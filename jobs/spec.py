@@ -183,6 +183,6 @@ def _checked(spec: JobSpec) -> JobSpec:
 def _run(value: str, path: str) -> str:
     try:
         asked = parse_run(value)
-        return format_run(asked.program, asked.args)
+        return format_run(asked.program, asked.args, asked.inputs, asked.digest)
     except GrammarError as why:
         raise SpecError(f"{why} - at `{path}`") from None

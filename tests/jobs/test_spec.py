@@ -38,6 +38,8 @@ def test_set_replaces_and_adds() -> None:
 
 def test_run_is_written_as_a_header_can_carry_it() -> None:
     assert from_bytes(changed(map={"run": "words '€ 1'"})).map.run == "words %E2%82%AC%201"
+    run = "/my%20programs/words@sha256:" + "0" * 64 + " in.stop=/lists/stop%20words x"
+    assert from_bytes(changed(map={"run": run})).map.run == run
 
 
 @pytest.mark.parametrize(
