@@ -11,7 +11,6 @@ Closing a launch before its outcome cancels it: the guest is ended at once.
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,7 +21,8 @@ from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.record import Record
 from insitu.sandbox.limits import DEFAULT, Limits
 
-_PIECE: Final = 256 << 10  # bytes of a program in one frame
+PIECE: Final = 256 << 10
+"""Bytes of a program in one frame."""
 SOCKET_VARIABLE: Final = "INSITU_SOCKET"
 
 
@@ -56,7 +56,9 @@ class Accepted:
     content_type: str
 
 
-class _Connection:
+class Connection:
+    """One to a node, over a connected stream socket (see `wire.Socket` for what is asked of it)."""
+
     def __init__(self, sock: wire.Socket) -> None:
         self._sock = sock
         self._decoder = wire.Decoder()
@@ -89,6 +91,15 @@ class _Connection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
+    def _ask(self, question: Mapping[str, Any]) -> wire.Message:
+        try:
+            wire.send(self._sock, {**question, "v": wire.VERSION})
+        except ValueError as why:
+            raise BadRequest(f"the request cannot be written: {why}") from None
+        except OSError:
+            pass  # it hung up, and may have said why: that is read next
+        return self._receive(NodeUnavailable, "before it answered")
+
     def _receive(self, gone: type[NodeError], when: str) -> wire.Message:
         try:
             message = wire.receive(self._sock, self._decoder)
@@ -106,8 +117,8 @@ def _error(message: wire.Message) -> NodeError:
     return Busy(text, float(message.get("retry_after", 1.0))) if kind is Busy else kind(text)
 
 
-class Launch(_Connection):
-    """One launch over one connected stream socket (see `wire.Socket` for what is asked of it)."""
+class Launch(Connection):
+    """One launch over one connection."""
 
     def start(
         self,
@@ -183,8 +194,8 @@ class Launch(_Connection):
 
 
 def _pieces(data: bytes) -> Iterator[dict[str, Any]]:
-    for at in range(0, max(1, len(data)), _PIECE):
-        yield {"data": data[at : at + _PIECE], "last": at + _PIECE >= len(data)}
+    for at in range(0, max(1, len(data)), PIECE):
+        yield {"data": data[at : at + PIECE], "last": at + PIECE >= len(data)}
 
 
 class NodeClient:
@@ -209,7 +220,5 @@ class NodeClient:
         return None if raw is None else Record.from_wire(raw)
 
     def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        with _Connection.connect(self._path, self._timeout) as connection:
-            with suppress(OSError):  # it hung up, and may have said why: that is read next
-                wire.send(connection._sock, question | {"v": wire.VERSION})
-            return connection._receive(NodeUnavailable, "before it answered")
+        with Connection.connect(self._path, self._timeout) as connection:
+            return connection._ask(question)

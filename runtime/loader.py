@@ -1,6 +1,6 @@
 """How a program gets to where workers can run it: loaded if it can be, else compiled first, else refused by name.
 
-    launch ─▶ loaded? ──yes──▶ a worker takes it
+    wanted ─▶ loaded? ──yes──▶ a worker takes the launch
                  └─no─▶ load ─▶ missing? ─▶ compile, one after the other ─▶ load ─▶ loaded
                           └─▶ rejected       └─▶ rejected, failed, its compiler died: refused, and it rests
 
@@ -10,19 +10,30 @@ Each is asked for once, however many wait. What is loaded is bounded: the least 
 import logging
 import time
 from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from insitu.runtime.compilers import COMPILERS
 from insitu.runtime.compiling import Compiling
 from insitu.runtime.errors import Busy, NodeError, ProgramRejected
 from insitu.runtime.loaded import Loaded
 from insitu.runtime.programs import ProgramInfo
-from insitu.runtime.task import Task
 from insitu.sandbox.limits import format_duration
 
 log = logging.getLogger("insitu.node")
 _REJECTED: Final = 1000
 """Programs known to be none."""
+
+
+class Waits(Protocol):
+    """Whoever waits for a program: a launch, or a peer that wants it prepared."""
+
+    @property
+    def info(self) -> ProgramInfo: ...
+    @property
+    def tenant(self) -> str: ...
+
+
+Waiter = TypeVar("Waiter", bound=Waits)
 
 
 class Orders(Protocol):
@@ -33,12 +44,16 @@ class Orders(Protocol):
     def compile(self, info: ProgramInfo) -> None: ...
 
 
-class Loader:
+class Loader(Generic[Waiter]):
     def __init__(
-        self, orders: Orders, most: int, waiting: Iterable[Task], refuse: Callable[[Task, NodeError], None]
+        self,
+        orders: Orders,
+        most: int,
+        waiting: Callable[[], Iterable[Waiter]],
+        refuse: Callable[[Waiter, NodeError], None],
     ) -> None:
-        """`most`: bytes of machine code that are kept loaded. `waiting`: looked at anew each time. `refuse`: a launch
-        that waits gets no worker."""
+        """`most`: bytes of machine code that are kept loaded. `waiting`: those who wait now. `refuse`: one of
+        them gets no program."""
         self._orders, self._waiting, self._refuse = orders, waiting, refuse
         self.loaded: Final = Loaded(most)
         self._loading: dict[str, ProgramInfo] = {}
@@ -59,9 +74,9 @@ class Loader:
             what = f"program {info.name}: its compiler died, {rest.deaths} in a row"
             raise Busy(f"{what}; it is compiled again in {format_duration(wait)}", retry_after=wait)
 
-    def is_loaded(self, task: Task) -> bool:
+    def is_loaded(self, waiter: Waits) -> bool:
         """If not, it will be."""
-        info = task.info
+        info = waiter.info
         if self.loaded.generation(info.digest) is not None:
             return True
         if info.digest not in self._loading:
@@ -81,7 +96,7 @@ class Loader:
         self._loading.pop(digest, None)
         self._compiled.discard(digest)
         self.loaded.add(digest, generation, size)
-        for gone in self.loaded.make_room({task.info.digest for task in self._waiting}):
+        for gone in self.loaded.make_room({waiter.info.digest for waiter in self._waiting()}):
             self._orders.unload(gone)
 
     def program_missing(self, digest: str) -> None:
@@ -138,7 +153,7 @@ class Loader:
         self.spawner_ready()
 
     def _compile_next(self) -> None:
-        waiting = [(task.tenant, task.info.digest) for task in self._waiting]
+        waiting = [(waiter.tenant, waiter.info.digest) for waiter in self._waiting()]
         for digest in self._compiling.unwanted(waiting):
             del self._loading[digest]
         while (chosen := self._compiling.next(waiting)) is not None:
@@ -151,5 +166,5 @@ class Loader:
         self._refuse_all(info.digest, Busy(f"program {info.name} could not be compiled now: {failure}", retry_after))
 
     def _refuse_all(self, digest: str, why: NodeError) -> None:
-        for task in [task for task in self._waiting if task.info.digest == digest]:
-            self._refuse(task, why)
+        for waiter in [waiter for waiter in self._waiting() if waiter.info.digest == digest]:
+            self._refuse(waiter, why)

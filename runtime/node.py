@@ -17,14 +17,14 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import insitu
 from insitu.runtime import process, wire
 from insitu.runtime.answer import Answer
 from insitu.runtime.arrivals import Arrivals
-from insitu.runtime.channels import Named
+from insitu.runtime.channels import Named, check_count
 from insitu.runtime.confine import identity
 from insitu.runtime.confine.settings import Confinement
 from insitu.runtime.door import MAX_PEERS, Door
@@ -38,14 +38,16 @@ from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
 from insitu.runtime.place import NodeFailed, claimed
 from insitu.runtime.pool import Need, Pool
+from insitu.runtime.preparing import Preparation, Preparing
 from insitu.runtime.programs import ProgramStore
 from insitu.runtime.record import Record
 from insitu.runtime.settings import Settings
-from insitu.runtime.task import Task, parse
+from insitu.runtime.task import Task, parse, program, text
 from insitu.runtime.tenants import Tenants
 from insitu.runtime.wants import MAX_WANTS, Wants
 from insitu.runtime.warm import launch_message
 from insitu.runtime.workforce import Workforce
+from insitu.sandbox.digest import is_digest
 from insitu.sandbox.outcome import LimitHit, Outcome, Usage
 
 log = logging.getLogger("insitu.node")
@@ -71,12 +73,15 @@ class Node:
         )
         self._door = Door(self._loop, self, identity.ids(settings.allow_uid), self._is_engaged)
         arrivals = Arrivals(os.path.join(settings.cache, "programs"))
-        self._wants = Wants(self._loop, arrivals, self._launch)
+        self._wants = Wants(self._loop, arrivals, self._again)
         self._store = ProgramStore(settings.programs, arrivals)
         self._named: dict[str, Named] = {}
         """Of programs that were given named channels when they were last launched: those."""
         self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
-        self._loader = Loader(self._force, settings.loaded_bytes, self._waiting, self._refuse)
+        self._preparing = Preparing(self._loop, settings.queue_seconds, lambda info: self._loader.held_by(info))
+        self._loader: Loader[Task | Preparation] = Loader(
+            self._force, settings.loaded_bytes, lambda: chain(self._waiting, self._preparing), self._no_program
+        )
         self._running: dict[int, Task] = {}
         self._by_peer: dict[Peer, Task] = {}
         self._history = History(settings.records)
@@ -128,6 +133,7 @@ class Node:
             wire.close_all(task.fds)
         self._by_peer.clear()
         self._wants.close()
+        self._preparing.close()
         self._door.close()
         self._force.close()
         if self._keeper is not None:
@@ -143,8 +149,8 @@ class Node:
         self._journal.attach(self._loop)
 
     def _is_engaged(self, peer: Peer) -> bool:
-        """It waits for a launch, or is sending its program."""
-        return peer in self._by_peer or peer in self._wants
+        """It waits for a launch or a program, or is sending one."""
+        return peer in self._by_peer or peer in self._wants or peer in self._preparing
 
     # Requests.
 
@@ -157,6 +163,10 @@ class Node:
             match message.get("op"):
                 case "launch":
                     kept = self._launch(peer, message, fds)
+                case "resolve":
+                    peer.send({"program": self._store.find(program(message)).to_wire()})
+                case "bring":
+                    self._bring(peer, message)
                 case "bytes":
                     self._wants.take(peer, message)
                 case "ping":
@@ -176,6 +186,7 @@ class Node:
     def gone(self, peer: Peer) -> None:
         self._door.gone(peer)
         self._wants.gone(peer)
+        self._preparing.gone(peer)
         task = self._by_peer.pop(peer, None)
         if task is None:
             return
@@ -228,6 +239,31 @@ class Node:
             task.timer = self._loop.after(self._settings.queue_seconds, lambda: self._waited_too_long(task))
         return True
 
+    def _bring(self, peer: Peer, message: wire.Message) -> None:
+        """A program for whoever launches it later. Raises `NodeError`."""
+        digest, tenant = text(message, "program"), text(message, "tenant")
+        if not is_digest(digest):
+            raise BadRequest(f"program: {digest!r} is no digest, and bytes are known by nothing else")
+        try:
+            info = self._store.find(digest)
+        except UnknownProgram:
+            self._wants.ask(peer, message | {"brings": True}, [])
+            return
+        if message.get("prepare") is not True:
+            peer.send({"program": info.to_wire()})
+            return
+        check_count(info)
+        self._loader.check(info)
+        self._preparing.begin(peer, info, tenant)
+        self._dispatch()
+
+    def _again(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
+        """The program that this needs has come."""
+        if message["op"] == "launch":
+            return self._launch(peer, message, fds)
+        self._bring(peer, message)
+        return False
+
     def _admit(self, task: Task) -> None:
         """Whether it may wait for a worker. Raises `Busy`, and `BadRequest` for what can never be."""
         refusal = self._waiting.refused(task.tenant, task.memory, time.monotonic())
@@ -244,6 +280,8 @@ class Node:
     def _dispatch(self) -> None:
         """Give every waiting launch that can have one a worker, and see to it that the others get theirs."""
         now = time.monotonic()
+        if self._preparing:
+            self._preparing.look(self._loader.is_loaded)
         # More than there are workers to be cannot be served now.
         turns = self._waiting.turns(now, self._loader.is_loaded) if self._waiting else ()
         tasks = list(islice(turns, self._settings.workers))
@@ -392,6 +430,12 @@ class Node:
             return self._record(task, Outcome("lost", note=str(why)), 0)
         del self._by_peer[task.peer]
         return task.peer.refuse(why)
+
+    def _no_program(self, waiter: Task | Preparation, why: NodeError) -> None:
+        if isinstance(waiter, Preparation):
+            self._preparing.refuse(waiter, why)
+        else:
+            self._refuse(waiter, why)
 
     def _why_no_worker(self) -> str:
         silent = self._force.silent_for()

@@ -31,6 +31,7 @@ from insitu.sandbox.limits import MAX_PROGRAM
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 _SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
 _SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
+_AGAIN: Final = 1.0  # seconds
 _HEX: Final = re.compile(r"[0-9a-f]{64}")  # an arrival, known by its digest
 _PARTS: Final = re.compile(r"\d+|[A-Za-z]+")
 
@@ -97,6 +98,8 @@ class ProgramStore:
         self._known: dict[str, tuple[tuple[int, ...], ProgramInfo | ProgramRejected]] = {}
         self._by_digest: dict[str, str] = {}
         self._versions: dict[str, tuple[int, dict[str, list[str]]]] = {}
+        self._looked = (-1, 0.0)
+        """When the directories had last changed when all was last looked through, and when that was."""
 
     def find(self, name: str) -> ProgramInfo:
         """By `NAME`, `NAME@VERSION` or `sha256:…`. Raises `UnknownProgram`, or `ProgramRejected` when its files are
@@ -139,7 +142,22 @@ class ProgramStore:
             if (stamp := _stamp(arrived)) is not None and (info := self._read(arrived, stamp)).digest == digest:
                 return info
             self._arrivals.forget(arrived)
-        return next((info for info in self.all() if info.digest == digest), None)
+        return self._looked_for(digest)
+
+    def _looked_for(self, digest: str) -> ProgramInfo | None:
+        """Among all that are there, which is dear: where one was not found before, it is looked for again when a
+        directory has changed, and once a second whether one has or not: a file may have become another in its place.
+        """
+        changed = max(map(_changed, self._prefixes))
+        looked, then = self._looked
+        if digest not in self._by_digest and looked == changed and time.monotonic() - then < _AGAIN:
+            return None
+        found = next((info for info in self.all() if info.digest == digest), None)
+        if found is None:
+            self._by_digest.pop(digest, None)
+        if time.time_ns() - changed > _SETTLED:
+            self._looked = (changed, time.monotonic())
+        return found
 
     def _within(self, prefix: str, name: str, plain: str, version: str) -> ProgramInfo | None:
         """In one directory."""
@@ -219,6 +237,14 @@ def _order(version: str) -> list[tuple[int, int, str]]:
     """1.9 before 1.10; a word before the end before a number: 1.0rc1, 1.0, 1.0.1."""
     parts = [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in _PARTS.findall(version)]
     return [*parts, (1, -1, "")]
+
+
+def _changed(directory: str) -> int:
+    """When it last did, in nanoseconds; 0 when it is not there."""
+    try:
+        return os.stat(directory).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _stamp(path: str) -> tuple[int, ...] | None:

@@ -73,14 +73,11 @@ def parse(
     Raises `BadRequest` naming what is wrong with it, `UnknownProgram`, `ProgramRejected`.
     """
     for name in _TEXT:
-        if not isinstance(message.get(name), str):
-            raise BadRequest(f"{name}: {message.get(name)!r} is not a string")
-        if len(message[name].encode()) > MAX_TEXT:
-            raise BadRequest(f"{name}: over {MAX_TEXT} bytes")
+        text(message, name)
     args, env, limits = message.get("args"), message.get("env"), message.get("limits")
     if not isinstance(args, list) or not all(_is_word(word) for word in args):
         raise BadRequest("args: not a list of strings without NUL")
-    if not isinstance(env, dict) or not all(_is_word(text) for pair in env.items() for text in pair):
+    if not isinstance(env, dict) or not all(_is_word(word) for pair in env.items() for word in pair):
         raise BadRequest("env: not a map of strings without NUL")
     if sum(len(word.encode()) + 1 for word in args) > MAX_BYTES:
         raise BadRequest(f"args: over {MAX_BYTES} bytes")
@@ -89,13 +86,13 @@ def parse(
     if not isinstance(limits, dict):
         raise BadRequest("limits: not a map")
     channels = named(message, fds)
+    name = program(message)
     try:
-        check_name(message["program"])
         found = Limits.from_wire(limits)
-    except (GrammarError, LimitsError) as why:
+    except LimitsError as why:
         raise BadRequest(str(why)) from None
     check_within(found, most)
-    info = store.find(message["program"])
+    info = store.find(name)
     check_given(info, channels)
     return Task(
         id=secrets.token_hex(16),
@@ -114,5 +111,25 @@ def parse(
     )
 
 
-def _is_word(text: object) -> bool:
-    return isinstance(text, str) and "\0" not in text
+def program(message: wire.Message) -> str:
+    """The name or digest of one that a request is about. Raises `BadRequest`."""
+    name = text(message, "program")
+    try:
+        check_name(name)
+    except GrammarError as why:
+        raise BadRequest(str(why)) from None
+    return name
+
+
+def text(message: wire.Message, name: str) -> str:
+    """One of a request's words. Raises `BadRequest`."""
+    given = message.get(name)
+    if not isinstance(given, str):
+        raise BadRequest(f"{name}: {repr(given)[:200]} is not a string")
+    if len(given.encode()) > MAX_TEXT:
+        raise BadRequest(f"{name}: over {MAX_TEXT} bytes")
+    return given
+
+
+def _is_word(given: object) -> bool:
+    return isinstance(given, str) and "\0" not in given

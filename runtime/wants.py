@@ -1,10 +1,12 @@
-"""Launches that wait for their program's bytes from whoever sent them.
+"""Launches, and programs that are brought for later ones, that wait for a program's bytes from whoever sent them.
 
     client                                          node
     launch {program: "sha256:…", brings: true} ──▶  has it: goes on as ever
                                                ◀──  {need: "sha256:…"}
     bytes {data} … bytes {data, last: true}    ──▶  digest right: the launch goes on as if it had come now
     bytes {absent: true}                       ──▶  unknown program
+
+    bring {program: "sha256:…"}                ──▶  the same; what follows the last piece is the program's description
 
 A client that does not say `brings` is told that the program is unknown, and a node that does not know the word says so
 too: neither has to know of the other's age. Waiting is bounded in number and in time.
@@ -22,6 +24,8 @@ from insitu.sandbox.digest import is_digest
 
 MAX_WANTS: Final = 8
 """Programs that arrive at once; each may be 128 MiB on the disk."""
+MAX_OF_ONE: Final = MAX_WANTS // 2
+"""In the name of one tenant: whoever sends slowly keeps nobody else out."""
 SECONDS: Final = 60.0
 """That one may take to arrive."""
 Again = Callable[[Peer, wire.Message, list[int]], bool]
@@ -40,7 +44,7 @@ class _Want:
 
 class Wants:
     def __init__(self, loop: Loop, arrivals: Arrivals, again: Again) -> None:
-        """`again` takes a launch once more; whether the descriptors are its own from then on."""
+        """`again` takes a request once more; whether the descriptors are its own from then on."""
         self._loop, self._arrivals, self._again = loop, arrivals, again
         self._wants: dict[Peer, _Want] = {}
 
@@ -48,14 +52,16 @@ class Wants:
         return peer in self._wants
 
     def ask(self, peer: Peer, message: wire.Message, fds: list[int]) -> bool:
-        """Ask for the bytes, if they can be had; whether the launch waits now. Raises `Busy`, `BadRequest`."""
+        """Ask for the bytes, if they can be had; whether the request waits now. Raises `Busy`, `BadRequest`."""
         digest = message["program"]
         if message.get("brings") is not True or not is_digest(digest):
             return False
         if peer in self._wants:
             raise BadRequest("a second launch on a connection that has one")
-        if len(self._wants) >= MAX_WANTS:
-            raise Busy(f"{len(self._wants)} programs are arriving already", retry_after=1.0)
+        of_tenant = sum(want.message.get("tenant") == message.get("tenant") for want in self._wants.values())
+        if of_tenant >= MAX_OF_ONE or len(self._wants) >= MAX_WANTS:
+            arriving = f"{len(self._wants)} programs are arriving already"
+            raise Busy(f"{arriving}, {of_tenant} of them the tenant's", retry_after=1.0)
         arrival = self._arrivals.begin(digest)
         self._wants[peer] = _Want(message, fds, arrival, self._loop.after(SECONDS, lambda: self._late(peer)))
         peer.send({"need": digest})

@@ -14,7 +14,7 @@ from insitu.runtime.client import Launch, LaunchRequest
 from insitu.runtime.errors import BadRequest, Busy, NodeError, ProgramRejected, UnknownProgram
 from insitu.runtime.programs import ProgramStore
 from insitu.runtime.record import Record
-from insitu.runtime.wants import MAX_WANTS
+from insitu.runtime.wants import MAX_OF_ONE, MAX_WANTS
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
@@ -130,7 +130,7 @@ def test_who_has_none_either_is_told_that_it_is_unknown(fresh: NodeProcess, copy
 
 
 @contextmanager
-def asked(node: NodeProcess, digest: str) -> Iterator[tuple[socket.socket, wire.Decoder]]:
+def asked(node: NodeProcess, digest: str, tenant: str = "t") -> Iterator[tuple[socket.socket, wire.Decoder]]:
     """A connection on which the node waits for a program's bytes."""
     decoder = wire.Decoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, open(os.devnull, "r+b") as null:
@@ -141,7 +141,7 @@ def asked(node: NodeProcess, digest: str) -> Iterator[tuple[socket.socket, wire.
             "v": 1,
             "program": digest,
             "args": [],
-            "tenant": "t",
+            "tenant": tenant,
             "request_id": "",
             "object": "",
             "limits": {},
@@ -191,11 +191,20 @@ def test_who_is_too_slow_is_told_and_leaves_nothing(
 def test_only_so_many_arrive_at_once(fresh: NodeProcess, tmp_path: Path, copy: bytes) -> None:
     with ExitStack() as stack:
         for at in range(MAX_WANTS):
-            stack.enter_context(asked(fresh, program_digest(b"%d" % at)))
+            stack.enter_context(asked(fresh, program_digest(b"%d" % at), "even" if at % 2 else "odd"))
         with pytest.raises(Busy, match="8 programs are arriving already"):
             run(fresh, program_digest(copy), Provider(copy))
     eventually(lambda: stored(tmp_path) == [])
     assert run(fresh, program_digest(copy), Provider(copy), b"x")[0] == b"x"
+
+
+def test_one_tenant_leaves_room_for_what_others_bring(fresh: NodeProcess, copy: bytes) -> None:
+    with ExitStack() as stack:
+        for at in range(MAX_OF_ONE):
+            stack.enter_context(asked(fresh, program_digest(b"%d" % at), "greedy"))
+        with pytest.raises(Busy, match="4 programs are arriving already, 4 of them the tenant's"):
+            stack.enter_context(asked(fresh, program_digest(b"more"), "greedy"))
+        assert run(fresh, program_digest(copy), Provider(copy), b"x")[0] == b"x"  # in another name
 
 
 @pytest.mark.parametrize("piece", [{"data": "text"}, {"data": 3}, {"data": None}])
