@@ -7,9 +7,22 @@ from swift.common.utils import close_if_possible
 
 from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import inside
-from insitu.storage_hooks.frames import BEAT, DATA, END, WHOLE, Deframer, Frame, FrameError, unpack_outcome
+from insitu.storage_hooks.bounds import BOUNDS
+from insitu.storage_hooks.frames import (
+    BEAT,
+    DATA,
+    END,
+    MALFORMED,
+    META,
+    WHOLE,
+    Deframer,
+    Frame,
+    FrameError,
+    unpack_outcome,
+)
 from insitu.storage_hooks.green import Timeout
 from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.metadata import MetadataError, parse
 
 
 class RunAborted(Exception):
@@ -20,8 +33,21 @@ def unframed(
     headers: Headers, frames: Iterator[Frame], body: Any, environ: Environ, logger: Any
 ) -> tuple[Headers, Iterable[bytes]]:
     """The headers of a 200 and its body, once the run's status is decided: `inside.OUTCOME` among the headers when it
-    has ended already without a result, Content-Length when the result is whole."""
+    has ended already without a result, Content-Length when the result is whole, `inside.META` when the program said
+    something of it, and `inside.MALFORMED` instead of all that when what it said is none."""
     frame, broken = _first(frames)
+    if frame is not None and frame.kind == META:
+        try:
+            # Written anew: what comes from elsewhere becomes no header as it is.
+            headers = [*headers, (inside.META, parse(frame.payload, BOUNDS).encode())]
+            frame, broken = _first(frames)
+        except MetadataError as why:
+            frame, broken = None, f"the storage node's word of the metadata is unusable: {why}"
+    if frame is not None and frame.kind == MALFORMED:
+        _drain(frames)
+        close_if_possible(body)
+        reason = inside.quote_reason(frame.payload.decode("utf-8", "replace"))
+        return [*headers, (inside.MALFORMED, reason), ("Content-Length", "0")], [b""]
     if frame is None or frame.kind == END:
         _drain(frames)
         close_if_possible(body)

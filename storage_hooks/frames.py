@@ -10,11 +10,13 @@ proxy waits. So the object hook answers with frames, and the run switch takes th
 
     kind  payload
     b     none: a beat, the guest is silent but its node is well; any number, anywhere
+    m     what the program said of its result (metadata.py's JSON); before anything of it
+    x     it said something malformed: why, in UTF-8; nothing of a result follows, only the outcome
     d     bytes of the result, more may follow
-    w     all bytes of the result of a launch that ended well; only as the first frame that is no beat
+    w     all bytes of the result of a launch that ended well; nothing of it was sent before
     e     the outcome (msgpack); exactly one, always the last
 
-        beat* ( w | (beat* d)* ) beat* e
+        beat* ( x | m? beat* ( w | (beat* d)* ) ) beat* e
 
 A stream that stops before its `e` was cut off: what it carried is no result.
 """
@@ -31,7 +33,9 @@ BEAT = b"b"
 DATA = b"d"
 WHOLE = b"w"
 END = b"e"
-_KINDS = frozenset((BEAT, DATA, WHOLE, END))
+META = b"m"
+MALFORMED = b"x"
+_KINDS = frozenset((BEAT, META, MALFORMED, DATA, WHOLE, END))
 
 _HEADER = struct.Struct(">cxxxI")
 HEADER_SIZE = _HEADER.size

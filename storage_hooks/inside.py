@@ -12,6 +12,8 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
                                X-Backend-Run-Reason     why, for people, percent-encoded
     run switch → run hook      none of them at all      the object itself: it cannot run on a storage node
                                X-Backend-Run-Where      node and replica, as the client sees it
+                               X-Backend-Run-Meta       what the program said of its result (see metadata.py)
+                               X-Backend-Run-Malformed  it said something malformed: why, percent-encoded; no body
                                X-Backend-Run-Outcome    it ended before the status was decided: base64 of msgpack
 """
 
@@ -40,6 +42,8 @@ REFUSED = "X-Backend-Run-Refused"
 REASON = "X-Backend-Run-Reason"
 WHERE = "X-Backend-Run-Where"
 OUTCOME = "X-Backend-Run-Outcome"
+META = "X-Backend-Run-Meta"
+MALFORMED = "X-Backend-Run-Malformed"
 
 UNSUPPORTED = "unsupported"
 """The code of a refusal that is the hooks' own: the object is not whole on one node. The run switch then reads it."""

@@ -15,12 +15,15 @@ Settings, of object_hook and run_hook alike:
 """
 
 from collections.abc import Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import NodeError, NodeUnavailable
 from insitu.storage_hooks import green
 from insitu.storage_hooks.object_run import ObjectRun
+
+_NO_INPUTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class LocalNode:
@@ -44,15 +47,18 @@ class LocalNode:
         except OSError as why:
             raise NodeUnavailable(f"no insitu node answers on {self.name}: {why.strerror or why}") from None
 
-    def launch(self, request: LaunchRequest, source: int, client: Any | None) -> ObjectRun:
-        """Start it. `source`: a file, or what else is stdin; `client`: a socket whose closing ends the run.
+    def launch(
+        self, request: LaunchRequest, source: int, client: Any | None, inputs: Mapping[str, int] = _NO_INPUTS
+    ) -> ObjectRun:
+        """Start it. `source`: a file, or what else is stdin; `inputs`: the same by the names of channels; `client`: a
+        socket whose closing ends the run.
 
         Raises `NodeError`: `Busy` and `NodeUnavailable` say that nothing was started and another node may be asked.
         """
         sock = self.connect()
         limit = green.Timeout(self.accept_timeout)
         try:
-            return ObjectRun(sock, request, source, client=client, beat=self.beat)
+            return ObjectRun(sock, request, source, inputs, client=client, beat=self.beat)
         except green.Timeout as late:
             if late is not limit:
                 raise

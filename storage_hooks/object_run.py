@@ -1,26 +1,32 @@
 """One run on the node: from the open file of an object to a stream of frames.
 
     object's file ──fd──▶ node ─▶ worker ─▶ guest
-                                              │ pipe
-    proxy ◀── frames ── ObjectRun ◀───────────┘
+                                            │   │ pipes: stdout, and /dev/out/meta
+    proxy ◀── frames ── ObjectRun ◀─────────┴───┘
                             ▲ the launch's socket: its outcome, or the node's death
 
-It waits for three things at once: bytes in the pipe, the outcome, and the connection to the proxy. When that connection
+It waits for all of them at once: bytes in a pipe, the outcome, and the connection to the proxy. When that connection
 closes, the launch is closed, and with it the guest, at once and not at its next write.
+
+The proxy's own runs (proxy_run.py) are such a stream too; their stdin may be a pipe that another green thread fills.
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from insitu.runtime.client import Accepted, Launch, LaunchRequest
 from insitu.runtime.errors import NodeError, NodeLost
 from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import green
-from insitu.storage_hooks.frames import BEAT, DATA, WHOLE, encode, encode_end
+from insitu.storage_hooks.bounds import BOUNDS
+from insitu.storage_hooks.frames import BEAT, DATA, MALFORMED, META, WHOLE, encode, encode_end
 from insitu.storage_hooks.hold_back import HoldBack
+from insitu.storage_hooks.meta_pipe import MetaPipe
+from insitu.storage_hooks.metadata import CHANNEL, NONE, MetadataError, parse
 
 PIPE_SIZE = 1 << 20
 """Bytes the kernel may hold between guest and hook. 1 MiB is the most an ordinary user may ask for."""
@@ -32,6 +38,8 @@ READ_SIZE = 1 << 18
 FIRST_BEAT = 0.05
 """Seconds of silence until the first beat: with it the proxy gets the headers, and knows that the run was started."""
 
+_NO_INPUTS: Final[Mapping[str, int]] = MappingProxyType({})
+
 
 class ObjectRun:
     """The WSGI body of one run; iterating it yields frames. Raises `NodeError` when nothing could be started.
@@ -39,19 +47,33 @@ class ObjectRun:
     `close()` is safe at any time and ends the guest if it still runs.
     """
 
-    def __init__(self, sock: Any, request: LaunchRequest, source: int, *, client: Any | None, beat: float) -> None:
-        """`sock`: a connected socket to the node, taken over. `source`: the object's file. `beat`: seconds."""
+    def __init__(
+        self,
+        sock: Any,
+        request: LaunchRequest,
+        stdin: int,
+        inputs: Mapping[str, int] = _NO_INPUTS,
+        *,
+        client: Any | None,
+        beat: float,
+    ) -> None:
+        """`sock`: a connected socket to the node, taken over. `stdin` and `inputs`: files, or what else can be read;
+        they stay the caller's to close. `client`: a socket whose closing ends the run. `beat`: seconds."""
         self._client = client
         self._beat = beat
         self._pipe = -1
         self._launch = Launch(sock)
+        self._meta = MetaPipe()
         try:
             self._pipe, write_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 _enlarge(self._pipe)
-                self.accepted: Accepted = self._launch.start(request, stdin=source, stdout=write_end)
+                self.accepted: Accepted = self._launch.start(
+                    request, stdin, write_end, inputs=inputs, outputs={CHANNEL: self._meta.open()}
+                )
             finally:
                 os.close(write_end)
+                self._meta.launched()
         except BaseException:
             self.close()
             raise
@@ -64,8 +86,9 @@ class ObjectRun:
         return next(self._frames)
 
     def close(self) -> None:
-        """Close the launch, which ends a guest that still runs, and the pipe."""
+        """Close the launch, which ends a guest that still runs, and the pipes."""
         self._launch.close()
+        self._meta.close()
         if self._pipe >= 0:
             os.close(self._pipe)
             self._pipe = -1
@@ -80,18 +103,43 @@ class ObjectRun:
             elif chunk:
                 yield encode(DATA, chunk)
             if held.holding and held.due(time.monotonic()):
+                try:
+                    said = self._said()
+                except MetadataError as why:
+                    self.close()
+                    outcome = Outcome(end="cancelled", note="what it said of its result is malformed")
+                    yield encode(MALFORMED, str(why).encode()) + encode_end(outcome)
+                    return
+                if said:
+                    yield said
                 yield from _pieces(held.release())
-        while not self._wait([self._launch.fileno()], self._beat):
-            yield encode(BEAT)
+        yield from self._until_it_ends()
         outcome = self._outcome()
         if held.holding and outcome.ok:
-            whole = held.release()
-            # One write for both: the proxy then knows the length before it answers.
-            yield (encode(WHOLE, whole) if whole else b"") + encode_end(outcome)
+            try:
+                whole = held.release()
+                # One write for all: the proxy then knows the length before it answers.
+                yield self._said() + (encode(WHOLE, whole) if whole else b"") + encode_end(outcome)
+            except MetadataError as why:
+                yield encode(MALFORMED, str(why).encode()) + encode_end(outcome)
         else:
             # What was held back of a launch that failed is dropped: its status says so.
             yield encode_end(outcome)
         self.close()
+
+    def _said(self) -> bytes:
+        """The frame of what the guest has said of its result until now. Raises `MetadataError`."""
+        said = parse(self._meta.said(), BOUNDS)
+        return b"" if said == NONE else encode(META, said.encode().encode("ascii"))
+
+    def _until_it_ends(self) -> Iterator[bytes]:
+        launch = self._launch.fileno()
+        beat_at = time.monotonic() + self._beat
+        while launch not in self._wait([launch, *self._meta.watched], beat_at - time.monotonic()):
+            self._meta.take()
+            if time.monotonic() >= beat_at:
+                yield encode(BEAT)
+                beat_at = time.monotonic() + self._beat
 
     def _output(self, held: HoldBack) -> Iterator[bytes | None]:
         """What the guest writes, until it ends. None: it was silent for a beat. b"": the deadline of `held` is here."""
@@ -112,12 +160,14 @@ class ObjectRun:
                 beat_at = time.monotonic() + self._beat
                 continue
             wake_at = beat_at if held.deadline is None else min(beat_at, held.deadline)
-            ready = self._wait([self._pipe, launch], wake_at - time.monotonic())
+            ready = self._wait([self._pipe, launch, *self._meta.watched], wake_at - time.monotonic())
             ended = launch in ready
+            if not ready.isdisjoint(self._meta.watched):
+                self._meta.take()
             now = time.monotonic()
             if held.deadline is not None and now >= held.deadline:
                 yield b""
-            if not ready and now >= beat_at:
+            if now >= beat_at:
                 yield None
                 beat_at = now + self._beat
 

@@ -122,6 +122,17 @@ def refused(code: str, reason: str) -> Problem:
     return Problem(status, kind, title, reason)
 
 
+def malformed_metadata(reason: str, run_id: str, program: str) -> Problem:
+    """A program wrote something to /dev/out/meta that is no metadata. Its result is nobody's."""
+    return Problem(
+        422,
+        "malformed-metadata",
+        "The program's metadata are malformed",
+        f"the program's metadata are malformed: {reason}",
+        {"run_id": run_id, "program": program},
+    )
+
+
 def ended(outcome: Outcome, run_id: str, program: str) -> Problem:
     """A launch that did not end well."""
     extra: dict[str, Any] = {"run_id": run_id, "program": program}

@@ -10,7 +10,9 @@ from insitu.storage_hooks.frames import (
     DATA,
     END,
     HEADER_SIZE,
+    MALFORMED,
     MAX_PAYLOAD,
+    META,
     WHOLE,
     Deframer,
     Frame,
@@ -30,7 +32,7 @@ OUTCOME = Outcome(
 frames = st.lists(
     st.one_of(
         st.just(Frame(BEAT, b"")),
-        st.builds(Frame, st.sampled_from([DATA, WHOLE, END]), st.binary(min_size=1, max_size=200)),
+        st.builds(Frame, st.sampled_from([META, MALFORMED, DATA, WHOLE, END]), st.binary(min_size=1, max_size=200)),
     ),
     max_size=8,
 )
@@ -67,7 +69,7 @@ def test_an_outcome_survives_the_way() -> None:
 
 @pytest.mark.parametrize(
     "stream",
-    [b"plain bytes of an object", b"x\0\0\0\0\0\0\1y", DATA + b"\0\0\0" + (MAX_PAYLOAD + 1).to_bytes(4, "big")],
+    [b"plain bytes of an object", b"z\0\0\0\0\0\0\1y", DATA + b"\0\0\0" + (MAX_PAYLOAD + 1).to_bytes(4, "big")],
     ids=["no frame at all", "unknown kind", "too long"],
 )
 def test_what_is_no_frame_is_refused(stream: bytes) -> None:

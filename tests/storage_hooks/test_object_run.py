@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from socket import socketpair
 from typing import Any
 
@@ -13,7 +14,19 @@ from insitu.runtime.errors import UnknownProgram
 from insitu.sandbox.limits import Limits
 from insitu.storage_hooks import green
 from insitu.storage_hooks.devcluster import DevCluster
-from insitu.storage_hooks.frames import BEAT, DATA, END, MAX_PAYLOAD, WHOLE, Deframer, Frame, unpack_outcome
+from insitu.storage_hooks.frames import (
+    BEAT,
+    DATA,
+    END,
+    MALFORMED,
+    MAX_PAYLOAD,
+    META,
+    WHOLE,
+    Deframer,
+    Frame,
+    unpack_outcome,
+)
+from insitu.storage_hooks.metadata import Metadata, parse
 from insitu.storage_hooks.object_run import ObjectRun
 from tests.storage_hooks.store import eventually
 
@@ -28,8 +41,8 @@ def source() -> Iterator[int]:
         yield file.fileno()
 
 
-def start(cluster: DevCluster, source: int, program: str, *, client: Any = None, **limits: Any) -> ObjectRun:
-    request = LaunchRequest(program, tenant="AUTH_frames", limits=Limits(**limits))
+def start(cluster: DevCluster, source: int, program: str, *args: str, client: Any = None, **limits: Any) -> ObjectRun:
+    request = LaunchRequest(program, args, tenant="AUTH_frames", limits=Limits(**limits))
     return ObjectRun(green.connect(str(cluster.nodes[0].socket), 10), request, source, client=client, beat=0.2)
 
 
@@ -90,3 +103,96 @@ def test_the_proxys_going_ends_the_guest(cluster: DevCluster, source: int, progr
         run.close()
     record = eventually(lambda: NodeClient(str(cluster.nodes[0].socket)).run(run.accepted.id), "its record")
     assert record.outcome.end == "cancelled"
+
+
+# -- what a program says of its result ---------------------------------------------------------------------------------
+
+SAID = Metadata(201, "text/plain", {"colour": "blue"})
+
+
+@contextmanager
+def containing(data: bytes) -> Iterator[int]:
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield file.fileno()
+
+
+def told(run: ObjectRun) -> list[Frame]:
+    return [frame for frame in frames(run) if frame.kind != BEAT]
+
+
+def test_metadata_come_before_a_small_result_and_in_the_same_write(cluster: DevCluster) -> None:
+    with containing(b"small") as file:
+        run = start(cluster, file, "says", SAID.encode())
+        deframer = Deframer()
+        writes = [list(deframer.feed(piece)) for piece in run]
+        run.close()
+    meta, whole, end = writes[-1]
+    assert [frame.kind for frame in (meta, whole, end)] == [META, WHOLE, END]
+    assert parse(meta.payload) == SAID
+    assert whole.payload == b"small"
+
+
+def test_metadata_come_before_a_large_result(cluster: DevCluster, source: int) -> None:
+    meta, *data, end = told(start(cluster, source, "says", SAID.encode()))
+    assert parse(meta.payload) == SAID
+    assert b"".join(frame.payload for frame in data) == DATA_IN
+    assert unpack_outcome(end.payload).ok
+
+
+def test_a_result_of_no_bytes_can_have_them_too(cluster: DevCluster) -> None:
+    with containing(b"") as file:
+        meta, end = told(start(cluster, file, "says", '{"status": 404}'))
+    assert (meta.kind, end.kind) == (META, END)
+    assert parse(meta.payload).status == 404
+
+
+def test_who_says_nothing_costs_no_frame(cluster: DevCluster) -> None:
+    with containing(b"small") as file:
+        assert [frame.kind for frame in told(start(cluster, file, "says", "{}"))] == [WHOLE, END]
+
+
+@pytest.mark.parametrize("size", [5, 3 << 20], ids=["decided at the end", "decided while it runs"])
+def test_malformed_metadata_are_the_end_of_it(cluster: DevCluster, size: int) -> None:
+    with containing(bytes(size)) as file:
+        run = start(cluster, file, "says", '{"colour": "blue"}')
+        malformed, end = told(run)
+    assert malformed == (MALFORMED, b'unknown: "colour"; known are status, content_type and user')
+    assert unpack_outcome(end.payload).ok is (size == 5)
+    record = eventually(lambda: NodeClient(str(cluster.nodes[0].socket)).run(run.accepted.id), "its record")
+    assert record.outcome.end == ("exit" if size == 5 else "cancelled")
+
+
+@pytest.mark.parametrize("size", [16385, 64 << 10, 5 << 20])
+def test_a_guest_that_fills_the_pipe_is_not_left_waiting(cluster: DevCluster, size: int) -> None:
+    """It says "done" only once it was rid of all of it, some 80 times what a pipe holds."""
+    with containing(b"{}".ljust(size)) as file:
+        malformed, end = told(start(cluster, file, "confides"))
+    assert malformed.kind == MALFORMED
+    assert b"16384" in malformed.payload
+    assert unpack_outcome(end.payload).ok
+
+
+def test_16_kib_of_metadata_are_taken(cluster: DevCluster) -> None:
+    with containing(b'{"status": 203}'.ljust(16 << 10)) as file:
+        meta, whole, _end = told(start(cluster, file, "confides"))
+    assert parse(meta.payload).status == 203
+    assert whole.payload == b"done"
+
+
+def test_of_a_launch_that_failed_nobody_hears_what_it_said(cluster: DevCluster) -> None:
+    with containing(b"x") as file:
+        [end] = told(start(cluster, file, "says", SAID.encode(), output=20))
+    assert unpack_outcome(end.payload).end == "limit"
+
+
+def test_a_refusal_leaves_no_pipe(cluster: DevCluster, source: int) -> None:
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with pytest.raises(UnknownProgram):
+            start(cluster, source, "no-such-program")
+    run = start(cluster, source, "says", SAID.encode())
+    told(run)
+    run.close()
+    assert len(os.listdir("/proc/self/fd")) <= len(before)
