@@ -30,6 +30,7 @@ _S3_TRAP = re.compile("X-Delete-", re.IGNORECASE)
 
 _REASONS = {
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     422: "Unprocessable Entity",
     500: "Internal Server Error",
@@ -105,6 +106,31 @@ def no_such_object(path: str) -> Problem:
 def unsupported_object(why: str) -> Problem:
     """The object's bytes are not whole on one node, so no program can be given them there."""
     return Problem(400, "unsupported-object", "Programs cannot run on this object yet", why)
+
+
+def malformed_policy(why: str) -> Problem:
+    """A header of the owner's does not parse."""
+    return Problem(400, "malformed-policy", "The policy is malformed", why)
+
+
+def unknown_policy(why: str) -> Problem:
+    """It cannot be known what the owner has said, so nothing is answered."""
+    return Problem(503, "unknown-policy", "The policy cannot be read", why)
+
+
+def not_owner(header: str) -> Problem:
+    return Problem(403, "not-the-owner", "Only the owner may", f"{header} is for the account's owner alone to set")
+
+
+def not_named(what: str) -> Problem:
+    """Without a name of one's own, only what the container's owner named can be had."""
+    return Problem(
+        403, "not-named", "The owner has not named this", f"without a token of one's own, {what} cannot be had here"
+    )
+
+
+def runs_off() -> Problem:
+    return Problem(403, "runs-off", "No program runs here", "this account's owner has turned programs off")
 
 
 def refused(code: str, reason: str) -> Problem:
