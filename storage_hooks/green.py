@@ -1,20 +1,39 @@
 """The one place that knows how Swift does many things at once.
 
 Swift's servers run every request in a green thread of one hub (eventlet, on its way out upstream). All that the hooks
-need of it is here: a socket that yields while it waits, one wait for several descriptors, a time limit, and word of a
-client that went away. When Swift changes its concurrency, this file changes with it and no other.
+need of it is here: a socket that yields while it waits, one wait for several descriptors, a time limit, word of a
+client that went away, and for what goes on beside a request a green thread, a queue and an event. When Swift changes
+its concurrency, this file changes with it and no other.
 """
 
 import ctypes
 import socket as plain_socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from swift.common.concurrency import Timeout, getcurrent, hubs, socket
+from swift.common.concurrency import Event, Timeout, getcurrent, hubs, socket
+from swift.common.concurrency import LightQueue as Queue
+from swift.common.concurrency import greenthread_spawn as _spawn
+from swift.common.concurrency import queue as _queue
 
-__all__ = ["ClientGone", "ClientWatch", "Timeout", "client_socket", "connect", "peer_gone", "wait_readable"]
+__all__ = [
+    "ClientGone",
+    "ClientWatch",
+    "Event",
+    "Queue",
+    "QueueFull",
+    "Timeout",
+    "client_socket",
+    "connect",
+    "peer_gone",
+    "spawn",
+    "wait_readable",
+]
+
+QueueFull: type[Exception] = _queue.Full
+"""What `Queue.put` raises when there was no room in time."""
 
 
 _connect = ctypes.CDLL(None, use_errno=True).connect
@@ -72,6 +91,12 @@ def wait_readable(fds: Iterable[int], timeout: float) -> set[int]:
             hub.remove(listener)
         timer.cancel()
     return ready
+
+
+def spawn(what: Callable[[], None]) -> Any:
+    """Run `what` in a green thread of its own; it must let no exception out. The result's `kill()` ends it at once, by
+    an exception (no `Exception`) where it waits."""
+    return _spawn(what)
 
 
 def client_socket(environ: dict[str, Any]) -> Any | None:
