@@ -20,7 +20,7 @@ _MOST: Final = 1 << 50
 _FUEL: Final = 1 << 64
 _CODES: Final = 1 << 32
 _ENDS: Final = ("exit", "trap", "limit", "lost")
-"""Those that a worker can tell of."""
+"""Those that a worker can tell of; and "damaged", if it had an input to check."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ def ready(message: Mapping[str, Any]) -> int:
     return _count("cpu_ns", message.get("cpu_ns"), _MOST * 1000)
 
 
-def answered(message: Mapping[str, Any]) -> Answer:
-    """What a launch came to. Raises `ProtocolError`."""
+def answered(message: Mapping[str, Any], *, checked: bool) -> Answer:
+    """What a launch came to. `checked`: its input was to be. Raises `ProtocolError`."""
     begun = _count("begun", message.get("begun"), time.monotonic_ns() + 1)
     cpu_ns = _count("cpu_ns", message.get("cpu_ns"), _MOST * 1000)
     try:
         outcome = Outcome.from_wire(message["outcome"])
     except (TypeError, KeyError, ValueError, AttributeError) as why:
         raise ProtocolError(f"an outcome of another shape: {why!r}"[:200]) from None
-    _check(outcome)
+    _check(outcome, checked=checked)
     return Answer(begun, outcome, cpu_ns)
 
 
-def _check(outcome: Outcome) -> None:
-    if outcome.end not in _ENDS:
+def _check(outcome: Outcome, *, checked: bool) -> None:
+    if outcome.end not in _ENDS and not (checked and outcome.end == "damaged"):
         raise ProtocolError(f"an end that is the node's to give, {outcome.end}")
     usage = outcome.usage
     for name in Usage.__slots__:

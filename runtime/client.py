@@ -45,6 +45,9 @@ class LaunchRequest:
     env: Mapping[str, str] = field(default_factory=dict)
     isolation: str = ""
     """"process" for a worker of its own, whatever the node gives otherwise; "shared" for no less than that."""
+    md5: str = ""
+    """What stdin has if it is undamaged, 32 hexadecimal digits: a guest that has read all of it, and it has another, is
+    ended, and the outcome's end is "damaged"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,8 @@ class Launch(Connection):
         }
         if request.isolation:
             message["isolation"] = request.isolation
+        if request.md5:
+            message["md5"] = request.md5
         fds = [stdin, stdout]
         for way, given in (("inputs", inputs), ("outputs", outputs)):
             if given:

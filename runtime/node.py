@@ -369,6 +369,7 @@ class Node:
             stderr=self._waiting.limits(task).stderr // 2,
             last=task.isolation == "process",
             named=task.named,
+            md5=task.md5,
         )
         try:
             self._force.send(worker, message, task.fds)

@@ -1,5 +1,6 @@
 """A launch on its way through the node, and the checks that a peer's words pass before they are one."""
 
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from insitu.sandbox.outcome import Outcome
 
 MAX_ENV: Final = 64 << 10
 MAX_TEXT: Final = 4096  # a thousand records of such texts are kept
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
 _TEXT: Final = ("program", "tenant", "request_id", "object")
 
 
@@ -40,6 +42,8 @@ class Task:
     started: float
     begun: int
     named: Named = NONE
+    md5: str = ""
+    """What stdin has, if it is undamaged; empty: nobody knows."""
     isolation: str = "process"
     accepted: bool = False
     worker: int | None = None
@@ -108,7 +112,16 @@ def parse(
         started=started,
         begun=begun,
         named=channels,
+        md5=_md5(message.get("md5", "")),
     )
+
+
+def _md5(given: object) -> str:
+    if given == "":
+        return ""
+    if not isinstance(given, str) or not _MD5.fullmatch(given):
+        raise BadRequest(f"md5: {repr(given)[:200]} is not 32 hexadecimal digits, lower case")
+    return given
 
 
 def program(message: wire.Message) -> str:

@@ -73,10 +73,12 @@ def launch_message(
     stderr: int,
     last: bool,
     named: Named = NONE,
+    md5: str = "",
 ) -> wire.Message:
     """A launch as a worker gets it. `stderr`: bytes kept of its beginning, and as many of its end.
-    `last`: the worker's last. What it names goes along only where it names something."""
-    message = {
+    `last`: the worker's last. `md5`: of stdin, if that is to be checked. What it names goes along only where it names
+    something."""
+    message: wire.Message = {
         "digest": digest,
         "argv": [name, *args],
         "env": dict(env),
@@ -84,4 +86,6 @@ def launch_message(
         "stderr": stderr,
         "last": last,
     }
+    if md5:
+        message["md5"] = md5
     return message if named is NONE else message | {"inputs": named.inputs, "outputs": named.outputs}

@@ -15,7 +15,7 @@ from typing import Any
 from insitu.runtime import wire
 from insitu.runtime.channels import Named
 from insitu.runtime.warm import Rehearsal
-from insitu.sandbox.channels import StderrSink, input_from_fd, make_pollable, source_from_fd
+from insitu.sandbox.channels import StderrSink, checked, input_from_fd, make_pollable, source_from_fd
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.errors import SandboxError
 from insitu.sandbox.launch import Launch, Runner
@@ -61,9 +61,11 @@ def _run(
         program = programs[message["digest"]]
         stdin, stdout, *named = fds
         make_pollable(stdout)
+        source = source_from_fd(stdin)
+        check = checked(source, stdin, message["md5"]) if "md5" in message else None
         launch = Launch(
             message["argv"],
-            source_from_fd(stdin),
+            check or source,
             stdout,
             Limits.from_wire(message["limits"]),
             env=message["env"],
@@ -73,6 +75,8 @@ def _run(
             on_start=lambda: begun.append(time.monotonic_ns()),
         )
         outcome = runner.run(program, launch)
+        if check is not None:
+            outcome = check.judged(outcome)
     except (SandboxError, OSError) as why:
         outcome = Outcome("lost", note=f"the host failed: {why}")
     return {"begun": begun[0] if begun else 0, "outcome": outcome.to_wire()}

@@ -54,7 +54,21 @@ class Events(compilers.Events, Protocol):
 
 
 class _Worker:
-    __slots__ = ("asked", "blame", "busy", "cpu_ns", "eof", "pid", "pidfd", "ready", "sock", "spent", "status", "timer")
+    __slots__ = (
+        "asked",
+        "blame",
+        "busy",
+        "checked",
+        "cpu_ns",
+        "eof",
+        "pid",
+        "pidfd",
+        "ready",
+        "sock",
+        "spent",
+        "status",
+        "timer",
+    )
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -65,6 +79,8 @@ class _Worker:
         self.ready = False
         self.busy = False
         """It was given a launch, and has not answered."""
+        self.checked = False
+        """What that reads is held against its MD5."""
         self.blame = ""
         self.eof = False
         self.timer: Timer | None = None
@@ -196,7 +212,7 @@ class Workforce:
         """Hand a launch over. Raises OSError when the worker is gone: then the launch has not begun."""
         worker = self._workers[id_]
         wire.send_packet(worker.sock, message, fds)
-        worker.busy = True
+        worker.busy, worker.checked = True, "md5" in message
 
     def kill(self, id_: int) -> int:
         """End it now. Returns the CPU nanoseconds of its current launch."""
@@ -300,7 +316,7 @@ class Workforce:
         try:
             if worker.ready and not worker.busy:
                 raise ProtocolError("a word when nothing was asked")
-            said = answer.answered(message) if worker.busy else None
+            said = answer.answered(message, checked=worker.checked) if worker.busy else None
             worker.cpu_ns = answer.ready(message) if said is None else said.cpu_ns
         except ProtocolError as why:
             return self._distrust(id_, why)

@@ -6,8 +6,8 @@ from typing import Any, Final, Literal
 
 from insitu.sandbox.limits import TIMES, exact_size, format_duration
 
-End = Literal["exit", "trap", "limit", "cancelled", "lost"]
-ENDS: Final = ("exit", "trap", "limit", "cancelled", "lost")
+End = Literal["exit", "trap", "limit", "damaged", "cancelled", "lost"]
+ENDS: Final = ("exit", "trap", "limit", "damaged", "cancelled", "lost")
 _COUNTS: Final = ("fuel", "table", "open_files", "tmp_files")
 
 
@@ -80,7 +80,8 @@ class Outcome:
     """How a launch ended.
 
     `end` is "exit" (with `exit_code`), "trap" (with `trap`, the engine's words and the wasm backtrace), "limit" (with
-    `limit`), "cancelled" (whoever asked went away) or "lost" (the process it ran in died; `note` says what is known).
+    `limit`), "damaged" (it has read all of its input, and that is not what its MD5 says; `note` has both), "cancelled"
+    (whoever asked went away) or "lost" (the process it ran in died; `note` says what is known).
     It is `end` that says whether a limit ended the guest: `limit` beside an exit or a trap is the first one at which it
     was refused something (files, names, memory of its own) and went on.
     `broken` says of an output that the host could not write: a full disk is not the guest's doing, so such a run is not
@@ -105,6 +106,8 @@ class Outcome:
 
     def sentence(self) -> str:
         """One line for people: what ended it, with the figures."""
+        if self.end == "damaged":
+            return f"the input is damaged: {self.note}"
         if self.end == "exit":
             text = f"exit code {self.exit_code}"
         elif self.end == "trap":

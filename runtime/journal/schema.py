@@ -35,7 +35,7 @@ COLUMNS: Final = {
     "started_us": ("INTEGER NOT NULL", "Unix time at which the node had the whole request, microseconds"),
     "ended_us": ("INTEGER NOT NULL", "the same, of its end; of a lost one: when that was found"),
     "launch_us": ("INTEGER NOT NULL", "from started to the guest's first instruction; 0 when it is not known"),
-    "end": ("TEXT NOT NULL", "exit, trap, limit, cancelled, lost"),
+    "end": ("TEXT NOT NULL", "exit, trap, limit, damaged, cancelled, lost"),
     "exit_code": ("INTEGER", "of an exit"),
     "limit_name": ("TEXT", "of a limit that was reached"),
     "note": ("TEXT NOT NULL", "what else is known, one line"),

@@ -2,6 +2,7 @@
 
     base      what a source and a sink are, and the launch's one place to wait
     sources   where bytes come from         sinks   where they go
+    checked   an input held against its MD5
     meter     quotas, digests, and the reads and writes of frozen launches, around any of those
     named     /dev/in/NAME and /dev/out/NAME as files of the guest's tree
     wiring    from what a launch asks for to what its guest gets
@@ -12,6 +13,7 @@ descriptor shares its offset with whoever passed it), anything else is non-block
 """
 
 from insitu.sandbox.channels.base import Deadline, Sink, Source, Views, Wait
+from insitu.sandbox.channels.checked import CheckedSource, checked
 from insitu.sandbox.channels.sinks import Budget, FdSink, StderrSink, make_pollable
 from insitu.sandbox.channels.sources import (
     EmptySource,
@@ -27,6 +29,7 @@ from insitu.sandbox.outcome import ChannelStatistics
 __all__ = [
     "Budget",
     "ChannelStatistics",
+    "CheckedSource",
     "Deadline",
     "EmptySource",
     "FdSink",
@@ -39,6 +42,7 @@ __all__ = [
     "StreamSource",
     "Views",
     "Wait",
+    "checked",
     "input_from_fd",
     "make_pollable",
     "source_from_fd",

@@ -111,6 +111,7 @@ class NodeProcess:
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
         object_: str = "",
+        md5: str = "",
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
     ) -> Iterator[Run]:
@@ -124,7 +125,14 @@ class NodeProcess:
             stack.callback(os.close, read)
             launch = stack.enter_context(Launch.connect(self.path))
             request = LaunchRequest(
-                program, args, tenant=tenant, limits=limits or Limits(), env=env or {}, object=object_, request_id="tx1"
+                program,
+                args,
+                tenant=tenant,
+                limits=limits or Limits(),
+                env=env or {},
+                object=object_,
+                request_id="tx1",
+                md5=md5,
             )
             try:
                 accepted = launch.start(request, stdin, write, inputs=inputs, outputs=outputs)
@@ -141,6 +149,7 @@ class NodeProcess:
         limits: Limits | None = None,
         env: Mapping[str, str] | None = None,
         object_: str = "",
+        md5: str = "",
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
     ) -> tuple[bytes, Record]:
@@ -153,6 +162,7 @@ class NodeProcess:
             limits=limits,
             env=env,
             object_=object_,
+            md5=md5,
             inputs=inputs,
             outputs=outputs,
         ) as under_way:

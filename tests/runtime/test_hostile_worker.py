@@ -37,6 +37,7 @@ LIES = {
     "an outcome that is text": "answer['outcome'] = 'fine'",
     "an end that nobody knows": "outcome['end'] = 'glorious'",
     "an end that only the node gives": "outcome['end'] = 'cancelled'",
+    "a damaged input that nobody was to check": "outcome.update(end='damaged', note='its MD5 is x')",
     "an exit code that is text": "outcome['exit_code'] = 'x'",
     "an exit code beyond all": "outcome['exit_code'] = 1 << 63",
     "CPU time that it gives back": "usage['cpu_us'] = -(10 ** 15)",
