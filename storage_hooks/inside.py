@@ -4,6 +4,7 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
 
     proxy → object server      X-Backend-Run            the client's X-Run, byte for byte
                                X-Backend-Run-Terms      JSON {"tenant": …, "limits": {…}}
+                               X-Backend-Run-Signature  the run switch's (see signature.py)
     object server → proxy      X-Backend-Run-Id         a launch was started; the body is frames (see frames.py)
                                X-Backend-Run-Program    digest of the program that ran
                                X-Backend-Run-Type       its content type, or "source": the object's own
@@ -31,8 +32,10 @@ from insitu.storage_hooks.frames import pack_outcome, unpack_outcome
 
 REQUEST = "X-Backend-Run"
 TERMS = "X-Backend-Run-Terms"
+SIGNATURE = "X-Backend-Run-Signature"
 ENV_REQUEST = "HTTP_X_BACKEND_RUN"
 ENV_TERMS = "HTTP_X_BACKEND_RUN_TERMS"
+ENV_SIGNATURE = "HTTP_X_BACKEND_RUN_SIGNATURE"
 
 ID = "X-Backend-Run-Id"
 PROGRAM = "X-Backend-Run-Program"
@@ -47,6 +50,9 @@ MALFORMED = "X-Backend-Run-Malformed"
 
 UNSUPPORTED = "unsupported"
 """The code of a refusal that is the hooks' own: the object is not whole on one node. The run switch then reads it."""
+
+MISCONFIGURED = "hooks-misconfigured"
+"""Likewise: the storage node does not take the proxy's signature, and has not even looked for the object."""
 
 
 class TermsError(Exception):
@@ -75,7 +81,7 @@ class Terms:
 
 def unmark(environ: "Environ") -> None:
     """Make a request one that runs nothing."""
-    for name in (ENV_REQUEST, ENV_TERMS):
+    for name in (ENV_REQUEST, ENV_TERMS, ENV_SIGNATURE):
         environ.pop(name, None)
 
 

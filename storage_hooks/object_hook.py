@@ -15,6 +15,8 @@
     accept_timeout = 45
     # A sign of life for the proxy while a program is silent, seconds. Well under the run switch's node_timeout.
     beat = 5
+    # The proxies' key: runs are started only for who has it (see signature.py; `old_key` while it is exchanged).
+    key_file = /etc/swift/insitu.key
 
 It must stand immediately left of the object-server app, which must keep `splice = no` (the default).
 
@@ -22,6 +24,7 @@ A GET that the proxy's run hook marked is answered with a program's output inste
 server opens the object as always, so existence, expiry, and conditional headers are Swift's; then the open file goes to
 the node. Any other request passes untouched, for the price of one dictionary look-up.
 
+* No signature of a proxy's under it: 403, and nothing was looked at. Another storage node may take it.
 * Node down or without room: 503, nothing was started, and the run switch asks the next replica.
 * Unknown program and the like: refused in a header; no other replica would know better.
 * Object not whole here (a manifest, a fragment, ciphertext): refused, and the run switch reads it as if no run had been
@@ -31,6 +34,7 @@ the node. Any other request passes untouched, for the price of one dictionary lo
   would be spliced to the first's.
 """
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,10 +45,11 @@ from swift.common.wsgi import WSGIContext
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import BadRequest, Busy, NodeError, NodeUnavailable
 from insitu.runtime.grammar import GrammarError
-from insitu.storage_hooks import green, inside
+from insitu.storage_hooks import green, inside, signature
 from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
+from insitu.storage_hooks.signature import SignatureError, Statement
 
 StartResponse = Callable[..., Any]
 
@@ -71,6 +76,8 @@ class ObjectHook:
         """Raises ValueError for a setting that is missing or malformed."""
         self.app = app
         self.local = LocalNode(conf, "object_hook")
+        old = signature.key_of(conf, "object_hook", "old_key")
+        self.keys = [signature.needed_key(conf, "object_hook"), *([] if old is None else [old])]
         self.logger = get_logger(conf, log_route="insitu-object-hook")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -78,6 +85,10 @@ class ObjectHook:
         if value is None or environ["REQUEST_METHOD"] != "GET":
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
+        try:
+            signature.check(self.keys, environ.get(inside.ENV_SIGNATURE), _statement(environ), time.time())
+        except SignatureError as why:
+            return self._unsigned(str(why), environ, start_response)
         if "HTTP_RANGE" in environ:
             start_response("409 Conflict", [("Content-Type", "text/plain"), ("Content-Length", "0")])
             return [b""]
@@ -145,6 +156,13 @@ class ObjectHook:
         start_response("503 Service Unavailable" if elsewhere else "200 OK", answer)
         return [b""]
 
+    def _unsigned(self, why: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        who = environ.get("REMOTE_ADDR", "somebody")
+        self.logger.error("%s: refused a run that %s asked for: %s", self.local.name, who, why)
+        headers = self._refusal(inside.MISCONFIGURED, f"{self.local.name} refused a run: {why}", [])
+        start_response("403 Forbidden", headers)
+        return [b""]
+
     def _refusal(self, code: str, reason: str, headers: Headers) -> Headers:
         answer: Headers = [
             ("Content-Type", "text/plain"),
@@ -156,6 +174,19 @@ class ObjectHook:
         # The proxy tells by it that the object is here, also when this is a handoff.
         stamp = inside.find(headers, "X-Backend-Timestamp")
         return answer if stamp is None else [*answer, ("X-Backend-Timestamp", stamp)]
+
+
+def _statement(environ: Environ) -> Statement:
+    """What the run switch must have signed (see RunSwitch._sign)."""
+    # /DEVICE/PARTITION/ACCOUNT/CONTAINER/OBJECT
+    _, _, _, *path = environ["PATH_INFO"].split("/", 3)
+    return Statement(
+        method=environ["REQUEST_METHOD"],
+        path="/" + "".join(path),
+        run=environ.get(inside.ENV_REQUEST, ""),
+        terms=environ.get(inside.ENV_TERMS, ""),
+        transaction=environ.get("HTTP_X_TRANS_ID", ""),
+    )
 
 
 def _has(headers: Headers, names: tuple[str, ...]) -> bool:

@@ -141,6 +141,7 @@ def refused(code: str, reason: str) -> Problem:
         ProgramRejected.code: (422, "The program cannot run"),
         Busy.code: (503, "No storage node has room for a run now"),
         NodeUnavailable.code: (503, "No storage node can run programs now"),
+        inside.MISCONFIGURED: (503, "The storage's hooks are misconfigured"),
         inside.UNSUPPORTED: (400, "Programs cannot run on this object yet"),
         NodeLost.code: (500, "The run was lost"),
     }.get(code, (500, "The run was lost"))

@@ -27,7 +27,7 @@ from insitu.runtime.errors import Busy, NodeUnavailable
 from insitu.storage_hooks import inside
 from insitu.storage_hooks.frames import HEADER_SIZE
 
-_ELSEWHERE = frozenset((Busy.code, NodeUnavailable.code))
+_ELSEWHERE = frozenset((Busy.code, NodeUnavailable.code, inside.MISCONFIGURED))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,8 @@
     # Seconds of complete silence after which a node counts as dead. Must exceed the object hooks' beat, and the time
     # a node may take to accept (accept_timeout there).
     node_timeout = 60
+    # What the storage nodes know this proxy by (see signature.py, also for `lifetime`).
+    key_file = /etc/swift/insitu.key
 
 It must stand immediately left of the proxy-server app, whose settings it uses as they are. Requests without the run
 hook's mark pass untouched, for the price of one dictionary look-up. So do, in the end, reads that carry it and cannot
@@ -19,21 +21,25 @@ program's output, and a body that must not pass for a whole one ends in an excep
 client's connection without the last chunk.
 """
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from swift.common.error_limiter import ErrorLimiter
-from swift.common.utils import close_if_possible, get_logger
+from swift.common.utils import close_if_possible, generate_trans_id, get_logger
 from swift.common.wsgi import WSGIContext
 from swift.proxy.server import Application
 
 from insitu.runtime.errors import NodeLost
-from insitu.storage_hooks import inside
+from insitu.storage_hooks import inside, signature
 from insitu.storage_hooks.framed import frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.run_application import RunApplication
+from insitu.storage_hooks.signature import Statement
 
 StartResponse = Callable[..., Any]
+
+_UNTIL_IT_IS_MENDED = "60"
 
 
 class RunSwitch:
@@ -54,6 +60,8 @@ class RunSwitch:
             self.node_timeout = 0.0
         if self.node_timeout <= 0:
             raise ValueError(f"run_switch: node_timeout = {text!r} is not a number of seconds above 0")
+        self.key = signature.needed_key(conf, "run_switch")
+        self.lifetime = _lifetime(conf)
         limiter = app.error_limiter
         # A node that is slow at runs must not be shunned for plain reads, nor the other way round.
         self.error_limiter = ErrorLimiter(limiter.suppression_interval, limiter.suppression_limit)
@@ -65,6 +73,7 @@ class RunSwitch:
             return answer
         # Asking every replica for the newest would run the program on each.
         newest = environ.pop("HTTP_X_NEWEST", None)
+        self._sign(environ)
         app = RunApplication.of(self.app, self.node_timeout, self.error_limiter)
         context = WSGIContext(app)
         body = context._app_call(environ)
@@ -74,7 +83,7 @@ class RunSwitch:
             return self._result(app, body, headers, environ, start_response)
         if app.settled and status.startswith("5"):
             return self._unknown(app, body, start_response)
-        if app.refusals and status[0] in "45":
+        if _refused_everywhere(app, status):
             return self._nowhere(app, body, start_response)
         if _is_plain(status, headers):
             # Of what came so far nothing was read, and this way it is Swift's own read, with all that makes it safe.
@@ -86,6 +95,22 @@ class RunSwitch:
             return answer
         start_response(status, headers, context._response_exc_info)
         return body  # type: ignore[no-any-return]
+
+    def _sign(self, environ: Environ) -> None:
+        # It is signed too, and Swift would make one later when it sees none.
+        if "swift.trans_id" not in environ:
+            environ["swift.trans_id"] = generate_trans_id("")
+        # As it arrives: HTTP has no blanks at either end.
+        environ[inside.ENV_REQUEST] = environ[inside.ENV_REQUEST].strip()
+        _version, _, path = environ["PATH_INFO"][1:].partition("/")
+        statement = Statement(
+            method=environ["REQUEST_METHOD"],
+            path=f"/{path}",
+            run=environ[inside.ENV_REQUEST],
+            terms=environ.get(inside.ENV_TERMS, ""),
+            transaction=environ["swift.trans_id"],
+        )
+        environ[inside.ENV_SIGNATURE] = signature.sign(self.key, statement, time.time(), self.lifetime)
 
     def _result(
         self, app: RunApplication, body: Any, headers: Headers, environ: Environ, start_response: StartResponse
@@ -108,10 +133,31 @@ class RunSwitch:
     def _nowhere(self, app: RunApplication, body: Any, start_response: StartResponse) -> Iterable[bytes]:
         close_if_possible(body)
         last = app.refusals[-1]
-        headers = _refused(last.code, "; ".join(dict.fromkeys(refusal.reason for refusal in app.refusals)))
-        headers.append(("Retry-After", next((r.retry_after for r in app.refusals if r.retry_after), "2")))
+        reason = "; ".join(dict.fromkeys(refusal.reason for refusal in app.refusals))
+        headers = _refused(last.code, reason)
+        after = next((r.retry_after for r in app.refusals if r.retry_after), "2")
+        if last.code == inside.MISCONFIGURED:
+            self.logger.error("no storage node takes a run of this proxy's: %s", reason)
+            after = _UNTIL_IT_IS_MENDED
+        headers.append(("Retry-After", after))
         start_response("503 Service Unavailable", headers)
         return [b""]
+
+
+def _refused_everywhere(app: RunApplication, status: str) -> bool:
+    """Did some node refuse, so that nothing was started, and none had a better answer?"""
+    if not app.refusals or status[0] not in "45":
+        return False
+    # Who refuses a signature has not looked for the object; what others say of it holds.
+    return not status.startswith("404 ") or any(refusal.code != inside.MISCONFIGURED for refusal in app.refusals)
+
+
+def _lifetime(conf: Mapping[str, str]) -> int:
+    text = conf.get("lifetime", str(signature.LIFETIME))
+    value = int(text) if text.isascii() and text.isdigit() else 0
+    if not 1 <= value <= 86400:
+        raise ValueError(f"run_switch: lifetime = {text!r} is not a whole number of seconds from 1 to 86400")
+    return value
 
 
 def _is_plain(status: str, headers: Headers) -> bool:

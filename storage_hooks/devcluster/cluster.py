@@ -2,11 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, Self
 
 from insitu.storage_hooks.devcluster import control
@@ -48,6 +48,7 @@ class DevCluster:
         daemons: bool = True,
         log_level: str = "INFO",
         cache: Path | None = None,
+        settings: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
         self._temporary = directory is None
         self._directory = directory
@@ -58,6 +59,7 @@ class DevCluster:
             daemons=daemons,
             log_level=log_level,
             cache=cache,
+            settings={place: dict(lines) for place, lines in settings.items()},
             temporary=self._temporary,
         ).checked()
         self._layout: Layout | None = None if directory is None else Layout(directory.resolve())

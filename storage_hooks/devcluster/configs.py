@@ -6,6 +6,7 @@ The proxy's pipeline is the one a production proxy has, with insitu's two filter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from insitu.storage_hooks.devcluster.errors import OptionRefused
 from insitu.storage_hooks.devcluster.policies import Policy
 
 CACHE = "insitu.storage_hooks.devcluster.cache:filter_factory"
@@ -51,6 +52,25 @@ log_custom_handlers = {LOGS}
 {where}"""
 
 
+def with_settings(text: str, server: str, settings: Mapping[str, Mapping[str, str]]) -> str:
+    """A server's configuration with what `settings` (see Options) has for it instead of, or besides, its own lines.
+
+    Raises OptionRefused for a section that it does not have.
+    """
+    for place, lines in settings.items():
+        name, _, section = place.partition("/")
+        if name != server:
+            continue
+        head, found, rest = text.partition(f"[{section}]\n")
+        if not found:
+            raise OptionRefused(f"settings of {place}: there is no such section")
+        body, bracket, after = rest.partition("\n[")
+        kept = [line for line in body.splitlines() if line.partition("=")[0].strip() not in lines]
+        body = "\n".join([*(f"{key} = {value}" for key, value in lines.items()), *kept])
+        text = f"{head}{found}{body}\n{bracket.lstrip()}{after}"
+    return text
+
+
 def proxy_pipeline(hooks: bool) -> list[str]:
     return [
         *("catch_errors", "gatekeeper", "healthcheck", "proxy-logging", "cache", "listing_formats", "list-endpoints"),
@@ -63,8 +83,8 @@ def proxy_pipeline(hooks: bool) -> list[str]:
     ]
 
 
-def proxy(default: str, etc: Path, hooks: bool, users: Mapping[str, str], token_key: str) -> str:
-    """`users` as in State, `token_key` 32 bytes in URL-safe base64: it signs tempauth's tokens."""
+def proxy(default: str, etc: Path, hooks: bool, users: Mapping[str, str], token_key: str, hook_key: str) -> str:
+    """`users` as in State. `token_key` (32 bytes in URL-safe base64) signs tempauth's tokens, `hook_key` runs."""
     accounts = "".join(
         f"user_{user.replace(':', '_')} = {key}{''.join(' ' + group for group in GROUPS.get(user, ()))}\n"
         for user, key in users.items()
@@ -81,7 +101,10 @@ def proxy(default: str, etc: Path, hooks: bool, users: Mapping[str, str], token_
         use = "" if text.startswith("use = ") else f"use = egg:swift#{name}\n"
         parts.append(f"[filter:{name}]\n{use}{text.format(etc=etc)}")
     if hooks:
-        parts += [f"[filter:{name}]\nuse = egg:insitu#{name}\n" for name in ("run_hook", "run_switch")]
+        parts += [
+            "[filter:run_hook]\nuse = egg:insitu#run_hook\n",
+            f"[filter:run_switch]\nuse = egg:insitu#run_switch\nkey = {hook_key}\n",
+        ]
     return "\n".join(parts)
 
 
@@ -106,11 +129,12 @@ use = egg:swift#healthcheck
 """
 
 
-def object_server(default: str, hook: tuple[str, Path] | None) -> str:
-    """`hook`: the node's name and the socket of its insitu node, where the object hook is to stand in the pipeline."""
+def object_server(default: str, hook: tuple[str, Path, str] | None) -> str:
+    """`hook`: the node's name, the socket of its insitu node, and the key of the runs that it takes, where the object
+    hook is to stand in the pipeline."""
     text = storage("object", default)
     if hook is None:
         return text
-    name, socket = hook
+    name, socket, key = hook
     text = text.replace("pipeline = healthcheck object-server", "pipeline = healthcheck object_hook object-server")
-    return f"{text}[filter:object_hook]\nuse = egg:insitu#object_hook\nsocket = {socket}\nnode = {name}\n"
+    return f"{text}[filter:object_hook]\nuse = egg:insitu#object_hook\nsocket = {socket}\nnode = {name}\nkey = {key}\n"

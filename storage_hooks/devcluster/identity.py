@@ -18,6 +18,7 @@ class Identity:
     hash_suffix: str
     users: dict[str, str]
     token_key: str
+    hook_key: str
 
     @classmethod
     def make(cls, nodes: int) -> "Identity":
@@ -28,6 +29,7 @@ class Identity:
             hash_suffix=secrets.token_hex(8),
             users={user: secrets.token_hex(12) for user in GROUPS},
             token_key=base64.urlsafe_b64encode(os.urandom(32)).decode(),
+            hook_key=secrets.token_hex(32),
         )
 
     @staticmethod
@@ -42,7 +44,8 @@ class Identity:
     def keep(cls, path: Path, nodes: int) -> "Identity":
         """The one kept at `path`, or a new one, kept there. Raises OptionRefused for another number of nodes."""
         try:
-            kept = cls(**json.loads(path.read_text()))
+            # A directory of an earlier version has no key for the hooks: data does not depend on it.
+            kept = cls(**{"hook_key": secrets.token_hex(32)} | json.loads(path.read_text()))
         except FileNotFoundError:
             made = cls.make(nodes)
             path.write_text(json.dumps(asdict(made)))

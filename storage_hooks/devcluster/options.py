@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ class Options:
     log_level: str = "INFO"
     cache: Path | None = None
     """Where the nodes keep compiled programs; in the cluster's own directory unless told."""
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More lines of configuration, or other ones: name and value by "SERVER/SECTION", as "proxy/app:proxy-server"."""
     temporary: bool = False
     """The directory goes away with the cluster."""
     fresh: bool = False

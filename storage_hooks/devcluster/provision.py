@@ -40,13 +40,13 @@ def provision(
         home = layout.devices(f"node{n}")
         (home / f"d{n}").mkdir(parents=True, exist_ok=True)
         text = configs.defaults(layout.etc, ip, port, options.log_level, home)
-        hook = (f"object-{n}", layout.socket(n)) if options.hooks else None
-        (layout.etc / f"object-{n}.conf").write_text(configs.object_server(text, hook))
+        hook = (f"object-{n}", layout.socket(n), identity.hook_key) if options.hooks else None
+        text = configs.with_settings(configs.object_server(text, hook), f"object-{n}", options.settings)
+        (layout.etc / f"object-{n}.conf").write_text(text)
     ip, port = addresses["proxy"]
     text = configs.defaults(layout.etc, ip, port, options.log_level)
-    (layout.etc / "proxy.conf").write_text(
-        configs.proxy(text, layout.etc, options.hooks, identity.users, identity.token_key)
-    )
+    text = configs.proxy(text, layout.etc, options.hooks, identity.users, identity.token_key, identity.hook_key)
+    (layout.etc / "proxy.conf").write_text(configs.with_settings(text, "proxy", options.settings))
     return {
         policy.name: write_ring(layout.etc / f"{policy.ring}.ring.gz", policy.replicas, devices) for policy in chosen
     }

@@ -64,10 +64,14 @@ class State:
         Raises KeyError for an unknown policy.
         """
         ring = self.rings[policy]
+        partition = self.hash_of(account, container, obj)[0] >> (32 - ring.part_power)
+        return [self.nodes[row[partition]] for row in ring.rows]
+
+    def hash_of(self, account: str, container: str, obj: str) -> tuple[int, str]:
+        """Where Swift files an object: its hash's first 32 bits, of which a partition is the first few; the hash."""
         text = f"{self.hash_prefix}/{account}/{container}/{obj}{self.hash_suffix}"
         digest = hashlib.md5(text.encode(), usedforsecurity=False).digest()
-        partition = int.from_bytes(digest[:4], "big") >> (32 - ring.part_power)
-        return [self.nodes[row[partition]] for row in ring.rows]
+        return int.from_bytes(digest[:4], "big"), digest.hex()
 
     def write(self, path: Path) -> None:
         """Readers see the old file or the new one, never half of one."""

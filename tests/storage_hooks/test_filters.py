@@ -8,6 +8,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from insitu.storage_hooks import inside, object_hook, run_hook, run_switch
 from insitu.storage_hooks.object_hook import ObjectHook
 from insitu.storage_hooks.run_application import RunApplication
 from insitu.storage_hooks.run_hook import RunHook
+from insitu.storage_hooks.signature import Statement, sign
 
-OBJECT_CONF = {"socket": "/nonexistent", "node": "object-1"}
+KEY = "a key of forty characters and not a secret"
+OBJECT_CONF = {"socket": "/nonexistent", "node": "object-1", "key": KEY}
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +60,7 @@ def switch() -> run_switch.RunSwitch:
         def __call__(self, *arguments: Any) -> Any:
             return self.inner(*arguments)
 
-    return run_switch.RunSwitch(Plain(), {})
+    return run_switch.RunSwitch(Plain(), {"key": KEY})
 
 
 def plain_request(method: str = "GET") -> dict[str, Any]:
@@ -101,7 +104,7 @@ def test_what_no_node_can_run_is_read_as_if_nothing_had_been_asked_for(
 ) -> None:
     unread = Unread()
     monkeypatch.setattr(RunApplication, "__call__", answering(status, headers, unread))
-    plain = plain_request()
+    plain = plain_request() | {"swift.trans_id": "tx1"}
     del plain["HTTP_RANGE"]
     environ = plain | {inside.ENV_REQUEST: "copy", inside.ENV_TERMS: "{}"}
 
@@ -199,9 +202,24 @@ def test_a_wrong_setting_is_named_at_the_start(factory: Any, conf: dict[str, str
         factory({}, **conf)(App())
 
 
+@pytest.mark.parametrize("lifetime", ["0", "-1", "1.5", "soon", "86401", ""])
+def test_the_switch_names_a_wrong_lifetime(switch: run_switch.RunSwitch, lifetime: str) -> None:
+    with pytest.raises(ValueError, match=f"lifetime = '{lifetime}'"):
+        run_switch.RunSwitch(switch.app, {"key": KEY, "lifetime": lifetime})
+
+
+def test_nobody_starts_without_a_key(switch: run_switch.RunSwitch) -> None:
+    for make in (
+        lambda: run_switch.RunSwitch(switch.app, {}),
+        lambda: ObjectHook(App(), {"socket": "/nonexistent", "node": "object-1"}),
+    ):
+        with pytest.raises(ValueError, match=r"neither 'key' nor 'key_file' is set.*openssl rand"):
+            make()
+
+
 def test_the_switch_names_a_wrong_timeout(switch: run_switch.RunSwitch) -> None:
     with pytest.raises(ValueError, match="node_timeout"):
-        run_switch.RunSwitch(switch.app, {"node_timeout": "never"})
+        run_switch.RunSwitch(switch.app, {"key": KEY, "node_timeout": "never"})
 
 
 # -- a node that does not answer ---------------------------------------------------------------------------------------
@@ -238,14 +256,18 @@ def deaf() -> Iterator[str]:
 
 def asked(path: str) -> tuple[str, dict[str, str], ObjectServer]:
     server = ObjectServer()
-    hook = ObjectHook(server, {"socket": path, "node": "object-1", "accept_timeout": "0.2"})
+    hook = ObjectHook(server, OBJECT_CONF | {"socket": path, "accept_timeout": "0.2"})
     seen: list[Any] = []
+    terms = json.dumps({"tenant": "a", "limits": {}})
+    signed = Statement("GET", "/a/c/o", "copy", terms, "tx1")
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/d1/7/a/c/o",
+        "HTTP_X_TRANS_ID": "tx1",
         "wsgi.input": io.BytesIO(),
         inside.ENV_REQUEST: "copy",
-        inside.ENV_TERMS: json.dumps({"tenant": "a", "limits": {}}),
+        inside.ENV_TERMS: terms,
+        inside.ENV_SIGNATURE: sign(KEY.encode(), signed, time.time()),
     }
     body = b"".join(hook(environ, lambda *arguments: seen.append(arguments)))
     assert body == b""

@@ -12,6 +12,7 @@ import pytest
 
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
+from tests.storage_hooks.object_server import marked, replicas
 from tests.storage_hooks.store import Answer, Store, records, running
 
 DATA = os.urandom(300_000)
@@ -403,28 +404,10 @@ def test_s3_clients_are_told_what_failed_and_do_not_try_again(store: Store, s3: 
 
 def test_an_object_server_runs_nothing_for_a_request_with_a_range(store: Store) -> None:
     """Such a one is Swift resuming a broken body, and the bytes of another run would be spliced to the first's."""
-    import http.client
-
-    from insitu.sandbox.limits import Limits
-    from insitu.storage_hooks.inside import REQUEST, TERMS, Terms
-
-    cluster = store.cluster
-    state = cluster.state()
-    node = cluster.primaries(store.account, store.container, "o")[0]
-    ring = state.rings["three"]
-    digest = hashlib.md5(
-        f"{state.hash_prefix}/{store.account}/{store.container}/o{state.hash_suffix}".encode(), usedforsecurity=False
-    ).digest()
-    partition = int.from_bytes(digest[:4], "big") >> (32 - ring.part_power)
-    path = f"/{node.device}/{partition}/{store.account}/{store.container}/o"
-    terms = Terms(tenant=store.account, limits=Limits()).encode()
+    replica = replicas(store, "o")[0]
     for extra, status, count in (({}, 200, 1), ({"Range": "bytes=5-"}, 409, 0)):
         request_id = f"tx-direct-{count}"
-        with closing(http.client.HTTPConnection(node.ip, node.port, timeout=30)) as connection:
-            headers = {REQUEST: "copy", TERMS: terms, "X-Trans-Id": request_id, "X-Backend-Storage-Policy-Index": "0"}
-            connection.request("GET", path, headers={**headers, **extra})
-            response = connection.getresponse()
-            body = response.read()
-        assert response.status == status
-        assert DATA[5:] not in body or status == 200
-        assert len(records(cluster, request_id)) == count
+        said = replica.ask("GET", {**marked(replica, "copy", transaction=request_id), **extra})
+        assert said.status == status
+        assert DATA[5:] not in said.body or status == 200
+        assert len(records(store.cluster, request_id)) == count
