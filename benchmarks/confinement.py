@@ -27,11 +27,10 @@ from insitu.runtime.confine.guard import Guard
 from insitu.runtime.confine.measure import Measure, Setup
 from insitu.runtime.confine.roles import AFTER_THREADS, BEFORE_THREADS, FILTERS, SECCOMP
 from insitu.runtime.confine.seccomp import Filter
-from insitu.runtime.stock import Stock
+from insitu.runtime.engines import Engines
 from insitu.runtime.warm import launch_message
 from insitu.runtime.worker import prepare, serve
 from insitu.sandbox.digest import program_digest
-from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
 
 NAMES: Final = tuple(measure.name for measure in BEFORE_THREADS["worker"] + AFTER_THREADS["worker"]) + (SECCOMP,)
@@ -57,8 +56,7 @@ class _TimedFilter(Filter):
 class _Spawner:
     def __init__(self, path: str, cache: str) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._runner = Runner()
-        stock = Stock(self._runner, CompiledCache(cache))
+        self._engines = Engines(CompiledCache(cache))
         os.dup2(os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), process.NODE_FD)
         for measures in (BEFORE_THREADS, AFTER_THREADS):
             measures["worker"] = tuple(map(_timed, measures["worker"]))
@@ -66,7 +64,8 @@ class _Spawner:
         self._guard.enter_spawner()
         if SECCOMP in (held := self._guard._held["worker"]):
             self._guard._filters["worker"] = _TimedFilter(*FILTERS["worker"])
-        program = stock.load(program_digest(SHIPPED_CAT.read_bytes()), "cat", bundle=False)
+        digest = program_digest(SHIPPED_CAT.read_bytes())
+        program = self._engines.stock(digest).load(digest, "cat", bundle=False)
         assert program is not None
         self._program: Final = program
         self._guard.loaded()
@@ -95,9 +94,9 @@ class _Spawner:
         own = socket.socket(fileno=os.dup2(sock.fileno(), process.NODE_FD, inheritable=False))
         programs = {self._program.digest: self._program}
         self._guard._held["worker"] -= without
-        rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, programs, list(programs), {}))
+        rehearsal = self._guard.enter_worker(lambda: prepare(self._engines, programs, list(programs), {}))
         wire.send_packet(own, {"took": _TOOK})
-        serve(own, self._runner, programs, rehearsal)
+        serve(own, self._engines, programs, rehearsal)
 
     def _first(self, ours: socket.socket) -> float:
         reading, writing = os.pipe2(os.O_CLOEXEC)

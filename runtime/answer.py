@@ -26,11 +26,12 @@ _ENDS: Final = ("exit", "trap", "limit", "lost")
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`begun`: when the guest's first instruction ran, monotonic nanoseconds; 0 if none did. `cpu_ns`: of the worker's
-    process so far."""
+    process so far. `unread`: of a frozen launch, whether somebody who read what it wrote went away."""
 
     begun: int
     outcome: Outcome
     cpu_ns: int
+    unread: bool = False
 
 
 def ready(message: Mapping[str, Any]) -> int:
@@ -49,7 +50,7 @@ def answered(message: Mapping[str, Any], *, checked: bool) -> Answer:
     except (TypeError, KeyError, ValueError, AttributeError) as why:
         raise ProtocolError(f"an outcome of another shape: {why!r}"[:200]) from None
     _check(outcome, checked=checked)
-    return Answer(begun, outcome, cpu_ns)
+    return Answer(begun, outcome, cpu_ns, message.get("unread") is True)
 
 
 def _check(outcome: Outcome, *, checked: bool) -> None:

@@ -19,6 +19,7 @@ import secrets
 import stat
 import time
 from collections.abc import Collection
+from copy import copy
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -75,6 +76,12 @@ class CompiledCache:
                 f"cache {self.directory}: holds machine code that will be run, so it must belong to the user who runs "
                 f"it and be writable by nobody else; try: chmod 700 {self.directory}"
             )
+
+    def of(self, *, canonical_nans: bool) -> "CompiledCache":
+        """The same directory, for an engine of that kind."""
+        other = copy(self)
+        other._canonical_nans = canonical_nans
+        return other
 
     def path(self, digest: str) -> Path:
         """Where the machine code of a module is, or would be."""

@@ -10,6 +10,7 @@ looked at: to ask a file anything would wait for its file system, which may be s
 import fcntl
 import os
 import re
+import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -100,6 +101,32 @@ def check_given(program: Declares, given: Named) -> None:
         raise BadRequest(
             f"program {program.name} needs named channels that the launch has not got: {', '.join(missing)}"
         )
+
+
+def check_places(given: Named, fds: Sequence[int]) -> None:
+    """Of a frozen launch: that its named inputs can be read at any place, as far as that can be told without asking
+    a file; a worker finds the rest (devices). Raises `BadRequest`."""
+    for name, fd in zip(given.inputs, fds[len(STANDARD) :], strict=False):
+        if (kind := _stream(fd)) is not None:
+            raise BadRequest(
+                f"channel in/{name}: its descriptor is a {kind}, and in a frozen launch a named input must be a "
+                "regular file (or a memfd): what only goes on could not be read at any place"
+            )
+
+
+def _stream(fd: int) -> str | None:
+    """What it is if it is one of those that everybody has; neither question waits for anybody."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:
+        pass
+    else:
+        return "pipe"
+    try:
+        socket.socket(fileno=fd).detach()
+    except OSError:
+        return None
+    return "socket"
 
 
 def _names(message: wire.Message, way: str) -> tuple[str, ...]:

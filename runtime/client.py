@@ -48,6 +48,9 @@ class LaunchRequest:
     md5: str = ""
     """What stdin has if it is undamaged, 32 hexadecimal digits: a guest that has read all of it, and it has another, is
     ended, and the outcome's end is "damaged"."""
+    frozen: bool = False
+    """The same output, stderr and fuel for the same input, whenever and wherever; a program may also ask for that
+    itself. Its named inputs must then be regular files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Accepted:
     id: str
     digest: str
     content_type: str
+    frozen: bool = False
+    """Whether it is a frozen launch, and its result the only one that there can be."""
 
 
 class Connection:
@@ -159,6 +164,8 @@ class Launch(Connection):
             message["isolation"] = request.isolation
         if request.md5:
             message["md5"] = request.md5
+        if request.frozen:
+            message["frozen"] = True
         fds = [stdin, stdout]
         for way, given in (("inputs", inputs), ("outputs", outputs)):
             if given:
@@ -177,7 +184,8 @@ class Launch(Connection):
             self._provide(provider(str(answer["need"])))
             answer = self._receive(NodeUnavailable, "before it accepted")
         try:
-            return Accepted(answer["id"], answer["digest"], answer["content_type"])
+            frozen = answer.get("frozen") is True
+            return Accepted(answer["id"], answer["digest"], answer["content_type"], frozen)
         except KeyError as missing:
             raise ProtocolError(f"an acceptance without {missing}") from None
 

@@ -29,9 +29,11 @@ _STATUS_WAIT: Final = 0.5  # seconds that a dead one's exit status may take to a
 
 
 class Events(Protocol):
-    def program_rejected(self, digest: str, message: str) -> None: ...
-    def program_compiled(self, digest: str, failure: str | None) -> None: ...
-    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
+    """Of programs by their form (see `form.py`)."""
+
+    def program_rejected(self, form: str, message: str) -> None: ...
+    def program_compiled(self, form: str, failure: str | None) -> None: ...
+    def compiler_died(self, form: str, how: str, seconds: float) -> None:
         """It came to no answer, `seconds` after it was asked."""
 
 
@@ -40,10 +42,10 @@ class Order(Protocol):
 
 
 class _Child:
-    __slots__ = ("begun", "how", "info", "made", "pid", "pidfd", "sock", "timer")
+    __slots__ = ("begun", "form", "how", "info", "made", "pid", "pidfd", "sock", "timer")
 
-    def __init__(self, info: ProgramInfo, sock: socket.socket, made: list[int]) -> None:
-        self.info, self.sock, self.made = info, sock, made
+    def __init__(self, info: ProgramInfo, form: str, sock: socket.socket, made: list[int]) -> None:
+        self.info, self.form, self.sock, self.made = info, form, sock, made
         self.begun = time.monotonic()
         self.pid = 0
         self.pidfd: int | None = None
@@ -58,19 +60,19 @@ class Compilers:
         self._children: dict[int, _Child] = {}
         self._next = 0
         self._handed: dict[str, list[int]] = {}
-        """What the cache would not have, until the spawner has it."""
+        """What the cache would not have, by form, until the spawner has it."""
 
-    def compile(self, info: ProgramInfo) -> None:
+    def compile(self, info: ProgramInfo, form: str) -> None:
         """An event follows, unless the spawner is lost."""
-        self._start(info, {"op": "compile", "path": info.path, "name": info.name, "bundle": info.bundle}, [])
+        self._start(info, form, {"op": "compile", "path": info.path, "name": info.name, "bundle": info.bundle}, [])
 
-    def handed(self, digest: str) -> Sequence[int]:
+    def handed(self, form: str) -> Sequence[int]:
         """What the spawner has to be given along with the order to load it."""
-        return self._handed.get(digest, ())
+        return self._handed.get(form, ())
 
-    def delivered(self, digest: str) -> None:
+    def delivered(self, form: str) -> None:
         """The spawner has it."""
-        wire.close_all(self._handed.pop(digest, ()))
+        wire.close_all(self._handed.pop(form, ()))
 
     def started(self, number: int, pid: int, pidfds: Sequence[int]) -> None:
         """`pidfds`: one, or none when the node had no descriptor left to take it with."""
@@ -85,7 +87,7 @@ class Compilers:
         if (child := self._children.get(number)) is not None:
             made, child.made = child.made, []
             self._drop(number)
-            self._not_begun(child.info, made, why)
+            self._not_begun(child.info, child.form, made, why)
 
     def exited(self, pid: int, how: str) -> None:
         for number, child in self._children.items():
@@ -101,36 +103,36 @@ class Compilers:
 
     def close(self) -> None:
         self.spawner_lost()
-        for digest in list(self._handed):
-            self.delivered(digest)
+        for form in list(self._handed):
+            self.delivered(form)
 
-    def _start(self, info: ProgramInfo, order: wire.Message, made: list[int]) -> None:
+    def _start(self, info: ProgramInfo, form: str, order: wire.Message, made: list[int]) -> None:
         try:
             ours, theirs = wire.packet_pair()
         except OSError as why:
             words = str(why)
-            self._loop.after(0, lambda: self._not_begun(info, made, words))
+            self._loop.after(0, lambda: self._not_begun(info, form, made, words))
             return
         ours.setblocking(False)
         self._next += 1
         number = self._next
-        child = self._children[number] = _Child(info, ours, made)
+        child = self._children[number] = _Child(info, form, ours, made)
         child.timer = self._loop.after(SECONDS, lambda: self._late(number))
         self._loop.watch(ours.fileno(), lambda _: self._answered(number))
         with theirs:
-            self._order(order | {"compiler": number, "digest": info.digest}, theirs.fileno(), *made)
+            self._order(order | {"compiler": number, "form": form}, theirs.fileno(), *made)
 
-    def _not_begun(self, info: ProgramInfo, made: list[int], why: str) -> None:
+    def _not_begun(self, info: ProgramInfo, form: str, made: list[int], why: str) -> None:
         if made:
-            self._unkept(info, made, f"no process to store it in: {why}")
-            self._events.program_compiled(info.digest, None)
+            self._unkept(info, form, made, f"no process to store it in: {why}")
+            self._events.program_compiled(form, None)
         else:
-            self._events.program_compiled(info.digest, f"no process to compile in: {why}")
+            self._events.program_compiled(form, f"no process to compile in: {why}")
 
-    def _unkept(self, info: ProgramInfo, made: list[int], why: str) -> None:
+    def _unkept(self, info: ProgramInfo, form: str, made: list[int], why: str) -> None:
         log.warning("program %s is kept in memory alone: %s", info.name, why)
-        self.delivered(info.digest)
-        self._handed[info.digest] = made
+        self.delivered(form)
+        self._handed[form] = made
 
     def _answered(self, number: int) -> None:
         child = self._children.get(number)
@@ -142,7 +144,7 @@ class Compilers:
             return
         except wire.DescriptorsLost as why:
             self._drop(number)
-            return self._events.program_compiled(child.info.digest, f"what it was compiled to: {why}")
+            return self._events.program_compiled(child.form, f"what it was compiled to: {why}")
         except ProtocolError as why:
             log.error("the compiler of %s speaks another language: %s", child.info.name, why)
             packet = None
@@ -160,19 +162,18 @@ class Compilers:
         self._drop(number)
         if fds:
             # Before anybody hears of it: what is loaded next is what was stored, and as it was stored.
-            return self._start(child.info, {"op": "store"}, fds)
+            return self._start(child.info, child.form, {"op": "store"}, fds)
         if "rejected" in message:
-            self._events.program_rejected(child.info.digest, str(message["rejected"]))
-        return self._events.program_compiled(child.info.digest, message.get("failed", "the compiler made nothing"))
+            self._events.program_rejected(child.form, str(message["rejected"]))
+        return self._events.program_compiled(child.form, message.get("failed", "the compiler made nothing"))
 
     def _stored(self, number: int, unkept: str | None) -> None:
         child = self._children[number]
-        digest = child.info.digest
         if unkept is not None:
             made, child.made = child.made, []
-            self._unkept(child.info, made, unkept)
+            self._unkept(child.info, child.form, made, unkept)
         self._drop(number)
-        self._events.program_compiled(digest, None)
+        self._events.program_compiled(child.form, None)
 
     def _late(self, number: int) -> None:
         child = self._children[number]
@@ -185,7 +186,7 @@ class Compilers:
         if child.made:
             return self._stored(number, f"whoever stored it {how}")
         self._drop(number)
-        return self._events.compiler_died(child.info.digest, how, time.monotonic() - child.begun)
+        return self._events.compiler_died(child.form, how, time.monotonic() - child.begun)
 
     def _after(self, child: _Child, seconds: float, call: Callable[[], None]) -> None:
         if child.timer is not None:

@@ -34,7 +34,7 @@ class Compiling:
         self._most = most
         self._missing: dict[str, None] = {}
         self._running: dict[str, str] = {}
-        """The tenant whose turn it was, by digest."""
+        """The tenant whose turn it was, by form."""
         self._turns: OrderedDict[str, None] = OrderedDict()
         """Tenants, the one that had its latest turn longest ago first."""
         self._rests: OrderedDict[str, Rest] = OrderedDict()
@@ -46,27 +46,27 @@ class Compiling:
 
     # Events.
 
-    def wanted(self, digest: str) -> None:
+    def wanted(self, form: str) -> None:
         """It has to be compiled, as soon as `next` says so."""
-        if digest not in self._running:
-            self._missing[digest] = None
+        if form not in self._running:
+            self._missing[form] = None
 
-    def done(self, digest: str, *, compiled: bool) -> None:
+    def done(self, form: str, *, compiled: bool) -> None:
         """Its compiler came to an answer, good or bad."""
-        self._running.pop(digest, None)
+        self._running.pop(form, None)
         if compiled:
-            self._rests.pop(digest, None)
+            self._rests.pop(form, None)
 
-    def died(self, digest: str, seconds: float, now: float) -> Rest:
+    def died(self, form: str, seconds: float, now: float) -> Rest:
         """Its compiler did, after so long."""
-        self._running.pop(digest, None)
-        before = self._rests.pop(digest, None)
+        self._running.pop(form, None)
+        before = self._rests.pop(form, None)
         deaths = before.deaths + 1 if before is not None else 1
         rest = min(MOST, max(LEAST, _TIMES * seconds) * 2.0 ** min(deaths - 1, 20))
-        self._rests[digest] = Rest(deaths, now + rest)
+        self._rests[form] = Rest(deaths, now + rest)
         while len(self._rests) > _REMEMBERED:
             self._rests.popitem(last=False)
-        return self._rests[digest]
+        return self._rests[form]
 
     def restart(self) -> None:
         """All compilers are gone, by no fault of what they compiled."""
@@ -75,20 +75,20 @@ class Compiling:
 
     # Decisions.
 
-    def rest(self, digest: str, now: float) -> Rest | None:
+    def rest(self, form: str, now: float) -> Rest | None:
         """Whether it is not to be tried yet."""
-        found = self._rests.get(digest)
+        found = self._rests.get(form)
         return found if found is not None and found.until > now else None
 
     def next(self, waiting: Iterable[tuple[str, str]]) -> str | None:
-        """What is to be compiled now, if anything; it counts as running. `waiting`: tenant and digest of each launch
+        """What is to be compiled now, if anything; it counts as running. `waiting`: tenant and form of each launch
         that waits, the first come first."""
         if not self._missing or len(self._running) >= self._most:
             return None
         first: dict[str, str] = {}
-        for tenant, digest in waiting:
-            if digest in self._missing:
-                first.setdefault(tenant, digest)
+        for tenant, form in waiting:
+            if form in self._missing:
+                first.setdefault(tenant, form)
         held = list(self._running.values())
         share = max(1, self._most - 1)
         turns = list(self._turns)
@@ -100,15 +100,15 @@ class Compiling:
         self._turns.move_to_end(tenant)
         while len(self._turns) > _REMEMBERED:
             self._turns.popitem(last=False)
-        digest = first[tenant]
-        del self._missing[digest]
-        self._running[digest] = tenant
-        return digest
+        form = first[tenant]
+        del self._missing[form]
+        self._running[form] = tenant
+        return form
 
     def unwanted(self, waiting: Iterable[tuple[str, str]]) -> list[str]:
         """What is missing and nobody waits for: it is forgotten, and asked for anew if somebody comes."""
-        digests = {digest for _, digest in waiting}
-        gone = [digest for digest in self._missing if digest not in digests]
-        for digest in gone:
-            del self._missing[digest]
+        forms = {form for _, form in waiting}
+        gone = [form for form in self._missing if form not in forms]
+        for form in gone:
+            del self._missing[form]
         return gone

@@ -5,8 +5,8 @@
 A bundle holds what a tenant gave to a program, so DIR must be the node's own user's alone. It is written by a thread of
 its own, after the launch has ended and with less right to the processor than launches have; what it costs is a copy of
 each input, if that is a file that is not too large. A program that came as a bundle is kept as it came: a zip of some
-stranger's is never unpacked in the node. A launch was not frozen (its clocks and its randomness were real), and the
-bundle says so. Whatever goes wrong here is logged, and touches no launch.
+stranger's is never unpacked in the node. The bundle says whether the launch was frozen, and if it was, what there was
+that another run will not have again. Whatever goes wrong here is logged, and touches no launch.
 """
 
 import logging
@@ -18,7 +18,7 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,9 +29,11 @@ from insitu.runtime.channels import Named
 from insitu.runtime.place import NodeFailed
 from insitu.runtime.private import is_ours_alone
 from insitu.runtime.programs import ProgramInfo
+from insitu.sandbox.bundle.compare import why_inexact
 from insitu.sandbox.bundle.directory import PROGRAM_MOST, BundleWriter, input_name, program_name
 from insitu.sandbox.bundle.format import Bundle, Engine, InputPart, Kind, ProgramPart
 from insitu.sandbox.bundle.tree import copied
+from insitu.sandbox.clocks import Frozen
 from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import BundleError
 from insitu.sandbox.limits import GIB, MIB, Limits
@@ -73,6 +75,8 @@ class Held:
     inputs: Mapping[str, int | None]
     """By channel: see `input_to_keep`."""
     outputs: Mapping[str, Kind]
+    looks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """By channel: how the inputs that are kept looked when the launch was handed over."""
 
     @classmethod
     def of(cls, named: Named, fds: Sequence[int]) -> "Held":
@@ -82,12 +86,24 @@ class Held:
         inputs = {"stdin": input_to_keep(fds[0])}
         inputs |= {name: input_to_keep(fd) for name, fd in zip(channels[:count], fds[2:], strict=False)}
         outputs = {name: _kind(fd) for name, fd in zip(channels[count:], fds[2 + count :], strict=True)}
-        return cls(inputs, outputs)
+        return cls(inputs, outputs, {name: _look(fd) for name, fd in inputs.items() if fd is not None})
+
+    def changed(self) -> str:
+        """Which input is not any more what the launch was given, in words; empty when none is known of."""
+        for name, fd in self.inputs.items():
+            if fd is not None and _look(fd) != self.looks.get(name, _look(fd)):
+                return f"{name} has changed since it began"
+        return ""
 
     def close(self) -> None:
         for fd in self.inputs.values():
             if fd is not None:
                 os.close(fd)
+
+
+def _look(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
 
 
 def _kind(fd: int) -> Kind:
@@ -109,6 +125,9 @@ class FailedLaunch:
     outcome: Outcome
     origin: Mapping[str, str]
     held: Held
+    frozen: bool = False
+    unread: bool = False
+    """Whoever read what it wrote went away."""
 
 
 class Keeper:
@@ -201,10 +220,10 @@ class Keeper:
                 program=program,
                 argv=(launch.program.name, *launch.args),
                 env=launch.env,
-                frozen=None,
+                frozen=Frozen() if launch.frozen else None,
                 limits=launch.limits,
                 outcome=launch.outcome,
-                inexact=_UNFROZEN,
+                inexact=_why_inexact(launch),
                 inputs=inputs,
                 outputs=launch.held.outputs,
                 origin=launch.origin,
@@ -246,6 +265,13 @@ class Keeper:
         while found and (len(found) > count or _bytes([path for _, path in found]) > most):
             _, oldest = found.pop(0)
             shutil.rmtree(oldest)
+
+
+def _why_inexact(launch: FailedLaunch) -> str:
+    if not launch.frozen:
+        return _UNFROZEN
+    unread = "whoever read what it wrote went away" if launch.unread else ""
+    return why_inexact(launch.outcome) or unread or launch.held.changed()
 
 
 def _input(writer: BundleWriter, channel: str, fd: int | None, hint: str) -> InputPart:

@@ -13,44 +13,44 @@ class Loaded:
         """`most`: bytes of machine code that all of them may come to together."""
         self._most, self._count = most, count
         self._programs: OrderedDict[str, tuple[int, int]] = OrderedDict()
-        """Generation and bytes, by digest; the least recently used first."""
+        """Generation and bytes, by form; the least recently used first."""
         self.bytes = 0
 
     def __len__(self) -> int:
         return len(self._programs)
 
-    def generation(self, digest: str) -> int | None:
+    def generation(self, form: str) -> int | None:
         """None when it is not loaded."""
-        found = self._programs.get(digest)
+        found = self._programs.get(form)
         return None if found is None else found[0]
 
-    def add(self, digest: str, generation: int, size: int) -> None:
-        self._forget(digest)
-        self._programs[digest] = (generation, size)
+    def add(self, form: str, generation: int, size: int) -> None:
+        self._forget(form)
+        self._programs[form] = (generation, size)
         self.bytes += size
 
-    def used(self, digest: str) -> None:
-        if digest in self._programs:
-            self._programs.move_to_end(digest)
+    def used(self, form: str) -> None:
+        if form in self._programs:
+            self._programs.move_to_end(form)
 
-    def drop(self, digest: str) -> None:
+    def drop(self, form: str) -> None:
         """It is not loaded any more."""
-        self._forget(digest)
+        self._forget(form)
 
     def make_room(self, needed: Collection[str]) -> list[str]:
         """Those that are to be unloaded: the least recently used, none that is `needed`, and never the latest."""
         gone: list[str] = []
-        for digest in list(self._programs)[:-1]:
+        for form in list(self._programs)[:-1]:
             if self.bytes <= self._most and len(self) <= self._count:
                 break
-            if digest not in needed:
-                self._forget(digest)
-                gone.append(digest)
+            if form not in needed:
+                self._forget(form)
+                gone.append(form)
         return gone
 
     def clear(self) -> None:
         self._programs.clear()
         self.bytes = 0
 
-    def _forget(self, digest: str) -> None:
-        self.bytes -= self._programs.pop(digest, (0, 0))[1]
+    def _forget(self, form: str) -> None:
+        self.bytes -= self._programs.pop(form, (0, 0))[1]

@@ -76,9 +76,9 @@ class Node:
         self._wants = Wants(self._loop, arrivals, self._again)
         self._store = ProgramStore(settings.programs, arrivals)
         self._named: dict[str, Named] = {}
-        """Of programs that were given named channels when they were last launched: those."""
+        """Of programs, by form, that were given named channels when they were last launched: those."""
         self._waiting: Tenants[Task] = Tenants(settings.of_tenant)
-        self._preparing = Preparing(self._loop, settings.queue_seconds, lambda info: self._loader.held_by(info))
+        self._preparing = Preparing(self._loop, settings.queue_seconds, lambda waiting: self._loader.held_by(waiting))
         self._loader: Loader[Task | Preparation] = Loader(
             self._force, settings.loaded_bytes, lambda: chain(self._waiting, self._preparing), self._no_program
         )
@@ -230,7 +230,7 @@ class Node:
                 return True
             raise
         task.isolation = self._settings.isolation_of(message.get("isolation"))
-        self._loader.check(task.info)
+        self._loader.check(task.info, task.form)
         self._admit(task)
         self._waiting.joined(task, time.monotonic())
         self._by_peer[peer] = task
@@ -253,7 +253,7 @@ class Node:
             peer.send({"program": info.to_wire()})
             return
         check_count(info)
-        self._loader.check(info)
+        self._loader.check(info, info.form)
         self._preparing.begin(peer, info, tenant)
         self._dispatch()
 
@@ -302,10 +302,10 @@ class Node:
         self._look_again(now)
 
     def _need(self, task: Task) -> Need:
-        digest = task.info.digest
-        generation = self._loader.loaded.generation(digest)
+        form = task.form
+        generation = self._loader.loaded.generation(form)
         assert generation is not None
-        return Need(task.tenant, generation, digest, alone=task.isolation == "process")
+        return Need(task.tenant, generation, form, alone=task.isolation == "process")
 
     def _look_again(self, now: float) -> None:
         """When time alone makes a difference."""
@@ -343,7 +343,7 @@ class Node:
     def _fork(self, warm: Sequence[str]) -> None:
         self._next_worker += 1
         self._pool.forking(self._next_worker, warm)
-        self._force.fork(self._next_worker, warm, {d: self._named[d] for d in warm if d in self._named})
+        self._force.fork(self._next_worker, warm, {form: self._named[form] for form in warm if form in self._named})
 
     def _hand_over(self, task: Task, worker: int) -> None:
         if not task.accepted:
@@ -356,12 +356,12 @@ class Node:
                 self._free(worker)
                 self._loop.after(0, self._dispatch)  # it may be somebody else's
                 return
-            task.peer.send({"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type})
+            task.peer.send(self._acceptance(task))
             if task not in self._waiting:  # the peer had hung up, and `gone` has seen to it
                 self._free(worker)
                 return
         message = launch_message(
-            task.info.digest,
+            task.form,
             task.info.name,
             task.args,
             task.env,
@@ -391,16 +391,21 @@ class Node:
             task.held = Held.of(task.named, task.fds)
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
-        self._loader.loaded.used(task.info.digest)
+        self._loader.loaded.used(task.form)
+
+    @staticmethod
+    def _acceptance(task: Task) -> wire.Message:
+        said = {"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type}
+        return said | {"frozen": True} if task.frozen else said
 
     def _remember_channels(self, task: Task) -> None:
         """For those workers that are to be warm for such launches."""
         if task.named.inputs or task.named.outputs:
             if len(self._named) > 1000:
                 self._named.clear()
-            self._named[task.info.digest] = task.named
+            self._named[task.form] = task.named
         elif self._named:
-            self._named.pop(task.info.digest, None)
+            self._named.pop(task.form, None)
 
     def _free(self, worker: int, *, clean: bool = True) -> None:
         """Its launch is over, or was none: it goes on, or ends."""
@@ -449,7 +454,7 @@ class Node:
         if task not in self._waiting:
             return
         held = self._waiting.held_by(task, time.monotonic())
-        if (loading := self._loader.held_by(task.info)) is not None:
+        if (loading := self._loader.held_by(task)) is not None:
             what = loading
         elif held is not None:
             what = held.sentence()
@@ -459,22 +464,22 @@ class Node:
 
     # Programs.
 
-    def program_loaded(self, digest: str, generation: int, size: int) -> None:
-        self._loader.program_loaded(digest, generation, size)
+    def program_loaded(self, form: str, generation: int, size: int) -> None:
+        self._loader.program_loaded(form, generation, size)
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
 
-    def program_missing(self, digest: str) -> None:
-        self._loader.program_missing(digest)
+    def program_missing(self, form: str) -> None:
+        self._loader.program_missing(form)
 
-    def program_compiled(self, digest: str, failure: str | None) -> None:
-        self._loader.program_compiled(digest, failure)
+    def program_compiled(self, form: str, failure: str | None) -> None:
+        self._loader.program_compiled(form, failure)
 
-    def compiler_died(self, digest: str, how: str, seconds: float) -> None:
-        self._loader.compiler_died(digest, how, seconds)
+    def compiler_died(self, form: str, how: str, seconds: float) -> None:
+        self._loader.compiler_died(form, how, seconds)
 
-    def program_rejected(self, digest: str, message: str) -> None:
-        self._loader.program_rejected(digest, message)
+    def program_rejected(self, form: str, message: str) -> None:
+        self._loader.program_rejected(form, message)
 
     # Workers.
 
@@ -513,6 +518,7 @@ class Node:
             outcome = replace(task.killed, usage=outcome.usage, stderr=outcome.stderr)
         self._free(id_, clean=outcome.end == "exit")
         self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
+        task.unread = answer.unread
         self._record(task, outcome, (begun - task.begun) // 1000 if begun else 0)
         self._dispatch()
 
@@ -522,7 +528,7 @@ class Node:
         if task is not None:
             if task.killed is None:
                 log.error("worker %d of launch %s %s", task.pid, task.id, how)
-                self._loader.doubt(task.info, how)
+                self._loader.doubt(task.info, task.form, how)
             outcome = task.killed or Outcome("lost", note=f"worker {task.pid} {how}", usage=self._usage(task, cpu_ns))
             self._waiting.ended(task, outcome.usage.cpu_us / 1e6, time.monotonic())
             self._record(task, outcome, 0)
@@ -595,9 +601,8 @@ class Node:
         if failed(record.outcome):
             names = ("id", "request_id", "tenant", "object", "node")
             origin = {name: str(getattr(record, name)) for name in names}
-            keeper.keep(
-                FailedLaunch(task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, held)
-            )
+            given = (task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, held)
+            keeper.keep(FailedLaunch(*given, frozen=task.frozen, unread=task.unread))
         else:
             held.close()
 

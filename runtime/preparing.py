@@ -27,10 +27,15 @@ class Preparation:
     tenant: str
     timer: Timer | None = None
 
+    @property
+    def form(self) -> str:
+        """That in which the program is launched unless somebody asks for more."""
+        return self.info.form
+
 
 class Preparing:
-    def __init__(self, loop: Loop, seconds: float, held_by: Callable[[ProgramInfo], str | None]) -> None:
-        """`seconds`: that one may wait. `held_by`: what a program waits for, for people."""
+    def __init__(self, loop: Loop, seconds: float, held_by: Callable[[Preparation], str | None]) -> None:
+        """`seconds`: that one may wait. `held_by`: what one waits for, for people."""
         self._loop, self._seconds, self._held_by = loop, seconds, held_by
         self._waiting: dict[Peer, Preparation] = {}
 
@@ -77,5 +82,5 @@ class Preparing:
             waiting.timer.cancel()
 
     def _late(self, waiting: Preparation) -> None:
-        what = self._held_by(waiting.info) or f"program {waiting.info.name} is not loaded"
+        what = self._held_by(waiting) or f"program {waiting.info.name} is not loaded"
         self.refuse(waiting, Busy(f"{what} after {self._seconds:g} s", retry_after=5.0))

@@ -24,6 +24,7 @@ from insitu.runtime.bundles.bundle import SUFFIX as BUNDLE_SUFFIX
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.manifest import DEFAULT_CONTENT_TYPE, Manifest
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from insitu.runtime.form import form_of
 from insitu.runtime.reading import read_file
 from insitu.sandbox.digest import is_digest, program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
@@ -51,6 +52,7 @@ class ProgramInfo:
     limits: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    frozen: bool = False
     bundle: bool = False
     """Whether it is a bundle: then `digest` is that of the whole file."""
 
@@ -58,6 +60,11 @@ class ProgramInfo:
     def title(self) -> str:
         """NAME or NAME@VERSION."""
         return f"{self.name}@{self.version}" if self.version else self.name
+
+    @property
+    def form(self) -> str:
+        """What its launches need to be loaded that ask for nothing themselves."""
+        return form_of(self.digest, frozen=self.frozen)
 
     def to_wire(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

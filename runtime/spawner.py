@@ -3,19 +3,19 @@
 It is single-threaded and stays so, which is what makes its forks safe: the engine's threads (a compilation's) live and
 die in children. It speaks with the node over one packet socket, descriptor 3, one answer to each order:
 
-    load    {digest, name, bundle}  → loaded {digest, generation, size} | missing {digest} | rejected {digest, message}
+    load    {form, name, bundle}    → loaded {form, generation, size} | missing {form} | rejected {form, message}
             + what its compiler made, if the cache would not have it (runtime/stock.py)
-                                    | unloadable {digest, message}
-    unload  {digest}                → nothing: the node asks to load it before it forks a worker for it again
+                                    | unloadable {form, message}
+    unload  {form}                  → nothing: the node asks to load it before it forks a worker for it again
     fork    {worker, warm, named} + socket → forked {worker, pid, generation} + pidfd | failed {worker, message}
-    compile {compiler, path, digest, name, bundle} + socket   → compiling {compiler, pid} + pidfd
+    compile {compiler, path, form, name, bundle} + socket     → compiling {compiler, pid} + pidfd
             the child answers on that socket: {rejected: …} | {failed: …} | {} + what it made
-    store   {compiler, digest} + socket + what was made       → compiling {compiler, pid} + pidfd
+    store   {compiler, form} + socket + what was made         → compiling {compiler, pid} + pidfd
             the child answers on that socket: {} | {unkept: why}
                                     of both: | uncompiled {compiler, message}
 
 and `exited {pid, status, cpu_ns}` whenever a child has ended. `generation` counts loads: a worker can run every program
-whose generation is not above its own.
+whose generation is not above its own. `form` and `warm` say programs by their form (runtime/form.py).
 """
 
 import errno
@@ -34,11 +34,11 @@ from insitu.runtime.cache import CacheError, CompiledCache, engine_key
 from insitu.runtime.channels import Named
 from insitu.runtime.confine.guard import Guard, NotConfined
 from insitu.runtime.confine.settings import Confinement
+from insitu.runtime.engines import Engines
 from insitu.runtime.errors import ProgramRejected
-from insitu.runtime.stock import Stock
+from insitu.runtime.form import digest_of
 from insitu.runtime.worker import prepare, serve
 from insitu.sandbox.errors import EngineError, ProgramError
-from insitu.sandbox.launch import Runner
 from insitu.sandbox.program import Program
 
 SEE_OFF: Final = 2.0  # seconds
@@ -47,9 +47,9 @@ SEE_OFF: Final = 2.0  # seconds
 class Spawner:
     def __init__(self, node: socket.socket, cache: CompiledCache, guard: Guard) -> None:
         self._node, self._guard = node, guard
-        self._runner = Runner()
-        self._cache, self._stock = cache, Stock(self._runner, cache)
+        self._cache, self._engines = cache, Engines(cache)
         self._programs: dict[str, Program] = {}
+        """By form."""
         self._generation = 0
         self._pid = os.getpid()
 
@@ -102,32 +102,35 @@ class Spawner:
                 return  # the node is gone, and so are we in a moment
 
     def _load(self, message: wire.Message, *handed: int) -> None:
-        digest = message["digest"]
-        if digest not in self._programs:
+        form = message["form"]
+        if form not in self._programs:
             try:
-                program = self._stock.load(digest, message["name"], bundle=message["bundle"], handed=handed)
+                stock = self._engines.stock(form)
+                program = stock.load(digest_of(form), message["name"], bundle=message["bundle"], handed=handed)
                 if program is None:
-                    return self._answer({"op": "missing", "digest": digest})
-                self._add(digest, program)
+                    return self._answer({"op": "missing", "form": form})
+                self._add(form, program)
             except ProgramError as why:
-                return self._answer({"op": "rejected", "digest": digest, "message": str(why)})
+                return self._answer({"op": "rejected", "form": form, "message": str(why)})
+            except EngineError as why:
+                return self._answer({"op": "unloadable", "form": form, "message": str(why)})
             except OSError as why:  # no descriptors, no memory: another time it may be loaded
-                return self._answer({"op": "unloadable", "digest": digest, "message": why.strerror or str(why)})
-        size = self._programs[digest].size
-        return self._answer({"op": "loaded", "digest": digest, "generation": self._generation, "size": size})
+                return self._answer({"op": "unloadable", "form": form, "message": why.strerror or str(why)})
+        size = self._programs[form].size
+        return self._answer({"op": "loaded", "form": form, "generation": self._generation, "size": size})
 
-    def _add(self, digest: str, program: Program) -> None:
+    def _add(self, form: str, program: Program) -> None:
         """Raises OSError; then it is not loaded."""
         try:
             self._guard.loaded()
         except OSError:
             program.close()
             raise
-        self._programs[digest] = program
+        self._programs[form] = program
         self._generation += 1
 
     def _unload(self, message: wire.Message) -> None:
-        program = self._programs.pop(message["digest"], None)
+        program = self._programs.pop(message["form"], None)
         if program is not None:
             program.close()
             self._guard.loaded()
@@ -143,10 +146,14 @@ class Spawner:
         return os.close(pidfd)
 
     def _compile(self, message: wire.Message, *fds: int) -> None:
-        self._compiler(message, fds, lambda: self._be_compiler(fds[0], message))
+        try:
+            self._engines.stock(message["form"])  # if its engine has to be made: not in a child
+        except EngineError as why:
+            return self._answer({"op": "uncompiled", "compiler": message["compiler"], "message": str(why)})
+        return self._compiler(message, fds, lambda: self._be_compiler(fds[0], message))
 
     def _store(self, message: wire.Message, *fds: int) -> None:
-        self._compiler(message, fds, lambda: self._be_storekeeper(fds[0], message["digest"], fds[1:]))
+        self._compiler(message, fds, lambda: self._be_storekeeper(fds[0], message["form"], fds[1:]))
 
     def _compiler(self, message: wire.Message, fds: Sequence[int], be: Callable[[], NoReturn]) -> None:
         try:
@@ -186,9 +193,9 @@ class Spawner:
     def _be_worker(self, fd: int, warm: list[str], channels: dict[str, list[list[str]]]) -> NoReturn:
         try:
             sock = self._be_child("insitu-worker", fd)
-            named = {digest: Named(tuple(inputs), tuple(outputs)) for digest, (inputs, outputs) in channels.items()}
-            rehearsal = self._guard.enter_worker(lambda: prepare(self._runner, self._programs, warm, named))
-            serve(sock, self._runner, self._programs, rehearsal)
+            named = {form: Named(tuple(inputs), tuple(outputs)) for form, (inputs, outputs) in channels.items()}
+            rehearsal = self._guard.enter_worker(lambda: prepare(self._engines, self._programs, warm, named))
+            serve(sock, self._engines, self._programs, rehearsal)
             os._exit(0)
         except BrokenPipeError:
             os._exit(0)  # the node has let it go while it got ready
@@ -205,20 +212,20 @@ class Spawner:
         self._be_helper("insitu-compile", fd, work)
 
     def _compiled(self, message: wire.Message) -> tuple[wire.Message, list[int]]:
-        name = message["name"]
+        form, path, name = message["form"], message["path"], message["name"]
         try:
-            return {}, self._stock.prepare(message["path"], message["digest"], name, bundle=message["bundle"])
+            return {}, self._engines.stock(form).prepare(path, digest_of(form), name, bundle=message["bundle"])
         except (ProgramError, ProgramRejected) as why:
             return {"rejected": str(why)}, []
         except (OSError, EngineError) as why:
             return {"failed": f"cannot be made ready: {why}"}, []
 
-    def _be_storekeeper(self, fd: int, digest: str, made: Sequence[int]) -> NoReturn:
+    def _be_storekeeper(self, fd: int, form: str, made: Sequence[int]) -> NoReturn:
         def work(answer: socket.socket) -> None:
-            loaded = self._stock.entries(self._programs.values())
+            loaded = self._engines.entries(self._programs.items())
             self._guard.enter_storekeeper(made)
             try:
-                self._stock.store(digest, made, loaded)
+                self._engines.stock(form).store(digest_of(form), made, loaded)
             except OSError as why:
                 wire.send_packet(answer, {"unkept": f"{self._cache.directory}: {why.strerror or why}"})
             else:

@@ -30,6 +30,8 @@ _SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | f
 
 
 class Stock:
+    """Of one engine."""
+
     def __init__(self, runner: Runner, cache: CompiledCache) -> None:
         self._runner, self._cache = runner, cache
 
@@ -106,9 +108,9 @@ class Stock:
             self._cache.store_files(digest, data, keep)
         self._cache.store(digest, code, keep)
 
-    def entries(self, programs: Collection[Program]) -> set[Path]:
-        """Of the cache, those of programs that are loaded."""
-        return {path(p.digest) for p in programs for path in (self._cache.path, self._cache.files_path)}
+    def entries(self, program: Program) -> tuple[Path, Path]:
+        """Those of the cache that a program which is loaded has, or would have."""
+        return self._cache.path(program.digest), self._cache.files_path(program.digest)
 
 
 def _check_made(made: Sequence[int], name: str, bundle: bool) -> None:

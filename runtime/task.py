@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from insitu.runtime import wire
 from insitu.runtime.bundles.asked import NO_MOST, check_within, granted
-from insitu.runtime.channels import NONE, Named, check_given, named
+from insitu.runtime.channels import NONE, Named, check_given, check_places, named
 from insitu.runtime.errors import BadRequest
+from insitu.runtime.form import form_of
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, check_name
 from insitu.runtime.keep import Held
 from insitu.runtime.loop import Timer
@@ -45,6 +46,7 @@ class Task:
     md5: str = ""
     """What stdin has, if it is undamaged; empty: nobody knows."""
     isolation: str = "process"
+    frozen: bool = False
     accepted: bool = False
     worker: int | None = None
     pid: int = 0
@@ -53,8 +55,15 @@ class Task:
     """Its place among the launches under way (see `journal`), once it is accepted."""
     held: Held | None = None
     """What it was given, while it may have to be kept."""
+    unread: bool = False
+    """Frozen, and whoever read what it wrote went away."""
     killed: Outcome | None = None
     """Why the node killed its worker, if it did."""
+
+    @property
+    def form(self) -> str:
+        """What its workers must have loaded."""
+        return form_of(self.info.digest, frozen=self.frozen)
 
     @property
     def memory(self) -> int:
@@ -89,6 +98,8 @@ def parse(
         raise BadRequest(f"env: over {MAX_ENV} bytes")
     if not isinstance(limits, dict):
         raise BadRequest("limits: not a map")
+    if not isinstance(message.get("frozen", False), bool):
+        raise BadRequest(f"frozen: {message['frozen']!r} is neither true nor false")
     channels = named(message, fds)
     name = program(message)
     try:
@@ -98,6 +109,9 @@ def parse(
     check_within(found, most)
     info = store.find(name)
     check_given(info, channels)
+    frozen = info.frozen or message.get("frozen", False)
+    if frozen:
+        check_places(channels, fds)
     return Task(
         id=secrets.token_hex(16),
         peer=peer,
@@ -113,6 +127,7 @@ def parse(
         begun=begun,
         named=channels,
         md5=_md5(message.get("md5", "")),
+        frozen=frozen,
     )
 
 

@@ -29,17 +29,17 @@ class Rehearsal:
     nothing afterwards; held when it is, for guests run in it."""
 
     def __init__(self, programs: Sequence[str], named: Mapping[str, Named] = MappingProxyType({})) -> None:
-        """Of each, by digest, one launch. `named`: of those that are given them, their named channels."""
+        """Of each, by form, one launch. `named`: of those that are given them, their named channels."""
         self.programs = programs
         self._node, self._worker = wire.packet_pair()
         self._outputs: list[int] = []
         with open(os.memfd_create("warm-up", os.MFD_CLOEXEC), "wb", buffering=0) as given:
             given.write(_GIVEN)
-            for digest in programs:
+            for form in programs:
                 reading, writing = os.pipe2(os.O_CLOEXEC)
                 self._outputs.append(reading)
-                has = named.get(digest, NONE)
-                message = launch_message(digest, "warm-up", (), {}, DRY_RUN, stderr=1, last=False, named=has)
+                has = named.get(form, NONE)
+                message = launch_message(form, "warm-up", (), {}, DRY_RUN, stderr=1, last=False, named=has)
                 fds = [given.fileno(), writing, *[given.fileno()] * len(has.inputs), *[writing] * len(has.outputs)]
                 wire.send_packet(self._node, message, fds)
                 os.close(writing)
@@ -64,7 +64,7 @@ class Rehearsal:
 
 
 def launch_message(
-    digest: str,
+    form: str,
     name: str,
     args: Sequence[str],
     env: Mapping[str, str],
@@ -79,7 +79,7 @@ def launch_message(
     `last`: the worker's last. `md5`: of stdin, if that is to be checked. What it names goes along only where it names
     something."""
     message: wire.Message = {
-        "digest": digest,
+        "form": form,
         "argv": [name, *args],
         "env": dict(env),
         "limits": {} if limits is DEFAULT else limits.to_wire(),

@@ -40,10 +40,10 @@ class Events(compilers.Events, Protocol):
     def spawner_fatal(self, message: str) -> None:
         """It cannot work at all, and was not started again."""
 
-    def program_loaded(self, digest: str, generation: int, size: int) -> None:
+    def program_loaded(self, form: str, generation: int, size: int) -> None:
         """`size`: bytes of its machine code."""
 
-    def program_missing(self, digest: str) -> None:
+    def program_missing(self, form: str) -> None:
         """It has to be compiled first."""
 
     def worker_forked(self, id_: int, generation: int) -> None: ...
@@ -147,24 +147,24 @@ class Workforce:
 
     # Orders.
 
-    def load(self, info: ProgramInfo) -> None:
-        order = {"op": "load", "digest": info.digest, "name": info.name, "bundle": info.bundle}
-        if not self._order(order, *self._compilers.handed(info.digest)):
+    def load(self, info: ProgramInfo, form: str) -> None:
+        order = {"op": "load", "form": form, "name": info.name, "bundle": info.bundle}
+        if not self._order(order, *self._compilers.handed(form)):
             # It has hundreds of orders to do: all others have somebody who notices that they were lost, this has not.
-            self._loop.after(_ORDER_AGAIN, lambda: self.load(info))
+            self._loop.after(_ORDER_AGAIN, lambda: self.load(info, form))
             return
-        self._compilers.delivered(info.digest)
+        self._compilers.delivered(form)
 
-    def unload(self, digest: str) -> None:
+    def unload(self, form: str) -> None:
         """An order that is lost only costs memory."""
-        self._order({"op": "unload", "digest": digest})
+        self._order({"op": "unload", "form": form})
 
-    def compile(self, info: ProgramInfo) -> None:
+    def compile(self, info: ProgramInfo, form: str) -> None:
         """`program_compiled` or `compiler_died` follows, unless the spawner is lost."""
-        self._compilers.compile(info)
+        self._compilers.compile(info, form)
 
     def fork(self, id_: int, warm: Sequence[str], named: Mapping[str, Named] = MappingProxyType({})) -> None:
-        """`named`: of those programs, the named channels that they are given.
+        """`warm`: programs by their form. `named`: of those, the named channels that they are given.
 
         `worker_forked` and `worker_ready` follow, or `worker_gone`.
         """
@@ -178,7 +178,7 @@ class Workforce:
         self._workers[id_] = _Worker(ours)
         self._loop.watch(ours.fileno(), lambda _: self._from_worker(id_))
         with theirs:
-            channels = {digest: (has.inputs, has.outputs) for digest, has in named.items()}
+            channels = {form: (has.inputs, has.outputs) for form, has in named.items()}
             order = {"op": "fork", "worker": id_, "warm": list(warm), "named": channels}
             self._order(order, theirs.fileno())
 
@@ -257,16 +257,16 @@ class Workforce:
         self._events.spawner_fatal(message["message"])
 
     def _on_loaded(self, message: wire.Message) -> None:
-        self._events.program_loaded(message["digest"], message["generation"], message["size"])
+        self._events.program_loaded(message["form"], message["generation"], message["size"])
 
     def _on_missing(self, message: wire.Message) -> None:
-        self._events.program_missing(message["digest"])
+        self._events.program_missing(message["form"])
 
     def _on_rejected(self, message: wire.Message) -> None:
-        self._events.program_rejected(message["digest"], message["message"])
+        self._events.program_rejected(message["form"], message["message"])
 
     def _on_unloadable(self, message: wire.Message) -> None:
-        self._events.program_compiled(message["digest"], f"it could not be loaded: {message['message']}")
+        self._events.program_compiled(message["form"], f"it could not be loaded: {message['message']}")
 
     def _on_forked(self, message: wire.Message, *pidfds: int) -> None:
         worker = self._workers.get(message["worker"])

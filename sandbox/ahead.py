@@ -15,22 +15,22 @@ _REFUSALS: Final = 1024
 
 
 class Ahead:
-    """At most one, of one engine's programs."""
+    """At most one, of whatever engine."""
 
-    def __init__(self, engine: raw.Engine) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
         self._program: Program | None = None
         self._instance: raw.Instance | None = None
         self._cannot: set[str] = set()
 
-    def make(self, program: Program) -> None:
-        """For the next launch of `program`, if it is one that can be made so. What was made for another goes."""
+    def make(self, engine: raw.Engine, program: Program) -> None:
+        """For the next launch of `program`, which is of `engine`, if it is one that can be made so. What was made for
+        another goes."""
         if self._program is program or program.digest in self._cannot:
             return
         self.drop()
         # Without fuel nothing runs: a program with a start function ends here, before its first instruction, and is
         # left to its launches.
-        instance = raw.Instance(self._engine, DEFAULT.memory, 0, DEFAULT.table)
+        instance = raw.Instance(engine, DEFAULT.memory, 0, DEFAULT.table)
         if instance.instantiate(program.pre) is None:
             instance.find_memory()
             self._program, self._instance = program, instance

@@ -46,10 +46,10 @@ class CpuTime:
 
 
 class Alarm:
-    """For one guest at a time."""
+    """For one guest at a time, of whatever engine: one thread does for all of a process."""
 
-    def __init__(self, engine: raw.Engine) -> None:
-        self._engine = engine
+    def __init__(self) -> None:
+        self._engine: raw.Engine | None = None
         # Held while the epoch advances: it must be that guest's and not the next one's.
         self._lock = threading.Lock()
         self._end: float | None = None
@@ -58,11 +58,11 @@ class Alarm:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def set(self, end: float, cpu: CpuTime | None = None) -> None:
-        """Interrupt the guest that is about to run at `end`, on the clock of `time.monotonic`, and not before; or when
-        its CPU time is used up."""
+    def set(self, engine: raw.Engine, end: float, cpu: CpuTime | None = None) -> None:
+        """Interrupt the guest that is about to run on `engine` at `end`, on the clock of `time.monotonic`, and not
+        before; or when its CPU time is used up."""
         with self._lock:
-            self._end, self._cpu = end, cpu
+            self._engine, self._end, self._cpu = engine, end, cpu
             due = end if cpu is None else min(end, time.monotonic() + cpu.seconds)
             if self._thread is None:
                 self._start()
@@ -95,7 +95,7 @@ class Alarm:
 
     def _look(self, now: float) -> float:
         """Interrupt the guest if it is time. When to look again."""
-        if self._end is None:
+        if self._end is None or self._engine is None:
             return math.inf
         cpu_left = math.inf if self._cpu is None else self._cpu.left()
         if now < self._end and cpu_left > 0:

@@ -82,13 +82,14 @@ class Launch:
 class Runner:
     """An engine, the host functions linked to it, and the alarm that interrupts guests."""
 
-    def __init__(self, *, canonical_nans: bool = False) -> None:
-        """`canonical_nans`: see `raw.new_engine`; frozen launches need it."""
+    def __init__(self, *, canonical_nans: bool = False, beside: "Runner | None" = None) -> None:
+        """`canonical_nans`: see `raw.new_engine`; frozen launches need it. `beside`: another of this process, which
+        never runs a guest while this one does: they have one alarm, and one sandbox made ahead, between them."""
         self.engine = raw.new_engine(canonical_nans=canonical_nans)
         self.canonical_nans = canonical_nans
         self.host = Host(self.engine)
-        self._alarm = Alarm(self.engine)
-        self._ahead = Ahead(self.engine)
+        self._alarm: Alarm = Alarm() if beside is None else beside._alarm
+        self._ahead: Ahead = Ahead() if beside is None else beside._ahead
 
     def start_threads(self) -> None:
         """The one that a launch needs, if it does not run yet: before the process can start none any more."""
@@ -107,7 +108,7 @@ class Runner:
 
     def make_ahead(self, program: Program) -> None:
         """Make what can be made of the next launch, if that will be one of this program."""
-        self._ahead.make(program)
+        self._ahead.make(self.engine, program)
 
     def compile(self, wasm: bytes, source: str = "program") -> Program:
         """Raises `ProgramError`."""
@@ -153,7 +154,7 @@ class Runner:
                 raise EngineError("a runner runs one guest at a time")
             try:
                 self.host.guest = guest
-                self._alarm.set(wait.end, None if limits.cpu is None else CpuTime(limits.cpu, cpu, wait))
+                self._alarm.set(self.engine, wait.end, None if limits.cpu is None else CpuTime(limits.cpu, cpu, wait))
                 failure = None if made else instance.instantiate(program.pre)
                 if failure is None:
                     if not made:

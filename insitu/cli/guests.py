@@ -103,7 +103,9 @@ def find_program(name: str) -> Found:
         return Found(wasm, digest, path, stated.name, stated, bundle.files())
     if info is None:
         return Found(to_wasm(data, path), digest, path, os.path.splitext(os.path.basename(path))[0])
-    stated = Manifest(arguments=info.arguments, limits=info.limits, inputs=info.inputs, outputs=info.outputs)
+    stated = Manifest(
+        arguments=info.arguments, frozen=info.frozen, limits=info.limits, inputs=info.inputs, outputs=info.outputs
+    )
     return Found(to_wasm(data, path), digest, path, info.name, stated)
 
 

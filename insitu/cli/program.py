@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -22,6 +22,8 @@ from insitu.sandbox.digest import program_digest
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, Limits, format_duration, format_size
 
+_FROZEN: Final = "(frozen)"
+"""Said of a program whose launches are."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -50,7 +52,8 @@ def list_(programs: tuple[str, ...], as_json: bool) -> None:
         return
     names, versions = max(len(info.name) for info in found), max(len(info.version) for info in found)
     for info in found:
-        click.echo(f"{info.name:{names}}  {info.version:{versions}}  {printable(info.summary)}")
+        words = f"{info.summary} {_FROZEN}".lstrip() if info.frozen else info.summary
+        click.echo(f"{info.name:{names}}  {info.version:{versions}}  {printable(words)}")
 
 
 @program.command()
@@ -92,7 +95,8 @@ def check(path: Path) -> None:
                 if info is not None:
                     check_count(info)
                 _compiles(data, str(path), info.limits if info is not None else {})
-                click.echo(f"{path}: a program, {program_digest(data)}, {format_size(len(data))}")
+                is_so = f" {_FROZEN}" if info is not None and info.frozen else ""
+                click.echo(f"{path}: a program{is_so}, {program_digest(data)}, {format_size(len(data))}")
                 return
             bundle = Bundle(data, str(path))
             if path.name not in names_of(bundle):
@@ -137,6 +141,8 @@ def _shown(key: str, value: Any) -> str:
         return format_size(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_limit(name, limit)}" for name, limit in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return " ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
@@ -148,6 +154,7 @@ def _figures(data: bytes, bundle: Bundle) -> str:
     stated = bundle.manifest
     title = f"{stated.name}@{stated.version}" if stated.version else stated.name
     count = f"{len(bundle.names)} entries, {format_size(bundle.unpacked)} unpacked"
+    title += f" {_FROZEN}" if stated.frozen else ""
     return f"{title}, {program_digest(data)}, {format_size(len(data))}, {count}"
 
 

@@ -88,7 +88,7 @@ def replay(
     Exits 0 when it came to the same: exit code, trap with its backtrace, stderr, fuel, and the bytes of every channel.
     Exits 1 when it did not, with a line for each thing that differs; 125 when it cannot be run.
 
-    What a node kept of a failed launch is compared by how it ended: that run was not frozen.
+    What a node kept of a failed launch is compared by how it ended, unless that launch was frozen.
 
     What is given beside BUNDLE takes the place of what is in it, ARGS (behind a --, if they look like options) that of
     its arguments; each that is not what was recorded is told as a difference.

@@ -103,6 +103,7 @@ def run(
     """Run PROGRAM, a shipped program's name or a path to a .wasm, .wat or .zip (bundle), in a sandbox of its own.
 
     A bundle's files are the guest's /, unless --files or --root is given; its arguments and limits hold where none are.
+    A program that says that it is frozen is, as with --frozen.
 
     All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
     or insitu itself ended it, or when the guest's own is above 124: stderr then says what it was.
@@ -126,6 +127,8 @@ def run(
         limits_from(limit_keywords)  # a mistake in them is told before any in the program
         found = find_program(program)
         limits = limits_from(limit_keywords, found.stated.limits)
+        if found.stated.frozen and frozen is None:
+            frozen = 0  # as on a node
         runner = Runner(canonical_nans=frozen is not None)
         ready = aside(lambda: compiled(runner, found.wasm, found.path))
         argv = [found.name, *(args or found.stated.arguments)]

@@ -20,7 +20,7 @@ DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 NAME: Final = "program.toml"
 _CONTENT_TYPE: Final = re.compile(r"source|[\w.+-]+/[\w.+-]+(?:; ?[\w.+-]+=[\w.+-]+)*", re.ASCII)
 _TEXT_MAX: Final = 1000  # characters of a text for people
-_OWN: Final = ("name", "version", "summary", "content_type", "licence", "arguments", "limits", "channels")
+_OWN: Final = ("name", "version", "summary", "content_type", "licence", "arguments", "frozen", "limits", "channels")
 _OF_A_BUNDLE: Final = (*_OWN, "entry", "files")
 
 
@@ -36,6 +36,8 @@ class Manifest:
     licence: str = ""
     arguments: tuple[str, ...] = ()
     """Its arguments where a launch gives none."""
+    frozen: bool = False
+    """Its launches are frozen, whether or not they ask for that."""
     limits: Mapping[str, Any] = field(default_factory=dict)
     """The limits that it asks for, by their names in `Limits`."""
     inputs: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def parse(data: bytes, source: str, *, bundle: bool) -> Manifest:
         content_type=read.text("content_type", DEFAULT_CONTENT_TYPE),
         licence=read.text("licence"),
         arguments=read.texts("arguments"),
+        frozen=read.flag("frozen"),
         limits=read.limits(),
         inputs=channels.texts("inputs"),
         outputs=channels.texts("outputs"),
@@ -127,6 +130,12 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             self.refuse(f"{key} is no list of strings")
         return tuple(value)
+
+    def flag(self, key: str) -> bool:
+        value = self._words.get(key, False)
+        if not isinstance(value, bool):
+            self.refuse(f"{key} is neither true nor false")
+        return bool(value)
 
     def table(self, key: str) -> "_Reader":
         value = self._words.get(key, {})

@@ -5,10 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+import wasmtime
 
 from insitu.sandbox.digest import program_digest
 from tests.cli.conftest import Insitu
 from tests.runtime.zips import Part, zipped
+from tests.sandbox.guests import FROZEN_NAN, NAN, OWN_NAN
 
 TEXT = """
 name = "reader"
@@ -64,6 +66,26 @@ def test_build_check_show_list_run(insitu: Insitu, directory: Path, tmp_path: Pa
     (tmp_path / "other" / "etc").mkdir(parents=True)
     (tmp_path / "other" / "etc" / "motd").write_text("other")
     assert insitu("run", "--files", "other", "again.zip").stdout == b"other"
+
+
+def test_a_program_that_says_that_it_is_frozen(insitu: Insitu, directory: Path, tmp_path: Path) -> None:
+    """Wherever programs are shown; and `insitu run` does as a node would."""
+    (directory / "program.toml").write_text(TEXT + "frozen = true\n")
+    assert b"reader@1.2 (frozen), sha256:" in insitu("program", "build", "source").stdout
+    made = "reader@1.2.zip"
+    (tmp_path / "plain.wasm").write_bytes((directory / "reader.wasm").read_bytes())
+    (tmp_path / "plain.toml").write_text("frozen = true\nsummary = 'S'\n")
+    assert b"reader@1.2 (frozen), sha256:" in insitu("program", "check", made).stdout
+    assert b"a program (frozen), sha256:" in insitu("program", "check", "plain.wasm").stdout
+    assert "frozen        yes" in insitu("program", "show", made).stdout.decode().splitlines()
+    assert b"\nfrozen " not in insitu("program", "show", "cat").stdout
+    listed = insitu("program", "list", "--programs", ".").stdout.decode().splitlines()
+    assert [line.split()[0] for line in listed if line.endswith("(frozen)")][:2] == ["plain", "reader"]
+    (directory / "reader.wasm").write_bytes(wasmtime.wat2wasm(NAN))
+    for words, nan in (("frozen = true", FROZEN_NAN), ("frozen = false", OWN_NAN)):
+        (directory / "program.toml").write_text(f"{TEXT}{words}\n")
+        assert insitu("program", "build", "source").returncode == 0
+        assert int.from_bytes(insitu("run", made).stdout, "little") == nan
 
 
 def test_limits_and_channels_that_it_asks_for(insitu: Insitu, directory: Path, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ class NodeProcess:
         md5: str = "",
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
+        frozen: bool = False,
     ) -> Iterator[Run]:
         with contextlib.ExitStack() as stack:
             if isinstance(stdin, bytes):
@@ -133,6 +134,7 @@ class NodeProcess:
                 object=object_,
                 request_id="tx1",
                 md5=md5,
+                frozen=frozen,
             )
             try:
                 accepted = launch.start(request, stdin, write, inputs=inputs, outputs=outputs)
@@ -152,6 +154,7 @@ class NodeProcess:
         md5: str = "",
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
+        frozen: bool = False,
     ) -> tuple[bytes, Record]:
         """From beginning to end."""
         with self.launching(
@@ -165,6 +168,7 @@ class NodeProcess:
             md5=md5,
             inputs=inputs,
             outputs=outputs,
+            frozen=frozen,
         ) as under_way:
             return under_way.finish()
 

@@ -242,12 +242,15 @@ def test_a_whole_manifest() -> None:
         content_type = "source"
         licence = "Apache-2.0"
         arguments = ["--text", "é"]
+        frozen = true
         limits = {memory = "64MiB", wall = "90s", fuel = 1000, output = 5}
         channels = {inputs = ["mask"], outputs = ["report"]}
         """
     )
     assert (found.name, found.version, found.entry, found.files) == ("watermark", "1.2", "bin/w.wasm", "share")
     assert found.arguments == ("--text", "é")
+    assert found.frozen
+    assert not stated("name = 'a'").frozen
     assert found.limits == {"memory": 64 * MIB, "wall": 90.0, "fuel": 1000, "output": 5}
     assert (found.inputs, found.outputs) == (("mask",), ("report",))
 
@@ -268,6 +271,8 @@ def test_a_whole_manifest() -> None:
         ("name = 'a'\narguments = [3]", "arguments is no list of strings"),
         ('name = "a"\narguments = ["\\u0000"]', "NUL"),
         (f"name = 'a'\narguments = ['{'x' * 5000}']", "arguments are over 4096 bytes"),
+        ("name = 'a'\nfrozen = 1", "frozen is neither true nor false"),
+        ("name = 'a'\nfrozen = 'true'", "frozen is neither true nor false"),
         ("name = 'a'\nlimits = 3", "limits is no table"),
         ("name = 'a'\nlimits = {memory = '1 parsec'}", "limits: limit memory: '1 parsec' is not a size"),
         ("name = 'a'\nlimits = {memory = 1}", "limits: limit memory: 1 bytes is outside"),

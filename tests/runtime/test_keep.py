@@ -29,7 +29,7 @@ from insitu.sandbox.limits import MIB, Limits
 from insitu.sandbox.outcome import LimitHit, Outcome
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
 from tests.runtime.zips import Part, deflated, zipped
-from tests.sandbox.guests import puppet, script
+from tests.sandbox.guests import FLOOD, puppet, script
 from tests.sandbox.named import OPENED, READING, Call, file, image, opened, write
 from tests.sandbox.named import read as read_call
 
@@ -50,6 +50,7 @@ PICKY = """(module
 def programs(test_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("picky")
     (place / "picky.wasm").write_bytes(wasmtime.wat2wasm(PICKY))
+    (place / "gush.wasm").write_bytes(wasmtime.wat2wasm(FLOOD))
     for name in ("copy", "trap", "loop"):
         (place / f"{name}.wasm").write_bytes((test_programs / f"{name}.wasm").read_bytes())
     return place
@@ -108,6 +109,68 @@ def test_a_launch_that_failed_is_kept_and_replays(start_node: StartNode, program
     assert done.stdout.startswith("the same as far as it goes: exit code 5\n")
     assert "the original was not frozen" in done.stdout
     assert {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (place, *place.rglob("*"))} == {0}
+
+
+def tampered(place: Path, *path: str, by: int = 1) -> None:
+    """A figure in its words becomes another."""
+    told = json.loads((place / "bundle.json").read_text())
+    inner = told
+    for word in path[:-1]:
+        inner = inner[word]
+    inner[path[-1]] += by
+    (place / "bundle.json").write_text(json.dumps(told))
+
+
+def test_a_frozen_launch_that_failed_replays_to_the_unit(start_node: StartNode, programs: Path, tmp_path: Path) -> None:
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=programs)
+    data = b"0123456789" * 1000
+    _, record = node.run("picky", "an argument", stdin=data, frozen=True)
+    _, stopped = node.run("loop", limits=Limits(fuel=1000), frozen=True)
+    _, late = node.run("loop", limits=Limits(wall=0.2), frozen=True)
+    place = kept(node, record.id)
+    found = read(place)
+    assert found.frozen is not None
+    assert found.inexact == ""
+    for one in (place, kept(node, stopped.id)):
+        done = replayed(one)
+        assert done.returncode == 0, done
+        assert done.stdout.startswith("the same: "), done.stdout
+    tampered(place, "outcome", "usage", "fuel")
+    done = replayed(place)
+    assert done.returncode == 1
+    assert done.stdout.startswith("fuel: "), done.stdout
+    assert "stopped by the clock" in read(kept(node, late.id)).inexact
+    # From a pipe it is the same; its bytes are the one thing that is not there.
+    source, sink = os.pipe()
+    os.write(sink, data)
+    os.close(sink)
+    _, piped = node.run("picky", "an argument", stdin=source, frozen=True)
+    os.close(source)
+    assert piped.outcome.usage.fuel == record.outcome.usage.fuel
+    (tmp_path / "object").write_bytes(data)
+    done = replayed(kept(node, piped.id), "-i", str(tmp_path / "object"))
+    assert done.returncode == 0, done
+    assert done.stdout.startswith("the same: ")
+
+
+def test_what_disturbed_a_frozen_launch_is_said(start_node: StartNode, programs: Path, tmp_path: Path) -> None:
+    """A reader that went away is told to the guest, and an input that changes is another input: what comes of either
+    is no fault of the replay's."""
+    node = start_node("--keep-failed", str(tmp_path / "kept"), programs=programs)
+    with node.launching("gush", frozen=True) as run:
+        assert run.read(1)
+        run.stop_reading()
+        record = run.launch.outcome()
+    assert record.outcome.exit_code == 7, "a write failed"
+    assert read(kept(node, record.id)).inexact == "whoever read what it wrote went away"
+    with (
+        open(tmp_path / "object", "wb+") as given,
+        node.launching("loop", stdin=given.fileno(), limits=Limits(fuel=1_000_000_000), frozen=True) as run,
+    ):
+        given.write(b"more")
+        given.flush()
+        _, record = run.finish()
+    assert read(kept(node, record.id)).inexact == "stdin has changed since it began"
 
 
 def test_traps_and_limits_are_kept_and_what_went_well_is_not(

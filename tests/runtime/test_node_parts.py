@@ -147,14 +147,14 @@ def test_an_order_to_load_outlasts_a_spawner_that_has_too_much_to_do() -> None:
     force._sock = ours
     with ours, spawner:
         sent = fill(ours)
-        force.load(ProgramInfo("late", "sha256:0", "/late.wasm"))
+        force.load(ProgramInfo("late", "sha256:0", "/late.wasm"), "sha256:0+frozen")
         for _ in range(sent):
             assert wire.receive_packet(spawner) == ({"op": "other"}, [])
         loop.after(0.1, loop.stop)
         loop.run()
         spawner.setblocking(False)
         assert wire.receive_packet(spawner) == (
-            {"op": "load", "digest": "sha256:0", "name": "late", "bundle": False},
+            {"op": "load", "form": "sha256:0+frozen", "name": "late", "bundle": False},
             [],
         )
 
@@ -223,17 +223,17 @@ class Orders:
         self.forks: list[int] = []
         self.unloads: list[str] = []
 
-    def load(self, info: ProgramInfo) -> None:
+    def load(self, info: ProgramInfo, form: str) -> None:
         self.loads.append(info.name)
 
-    def compile(self, info: ProgramInfo) -> None:
+    def compile(self, info: ProgramInfo, form: str) -> None:
         self.compiles.append(info.name)
 
     def fork(self, id_: int, warm: list[str], named: object) -> None:
         self.forks.append(id_)
 
-    def unload(self, digest: str) -> None:
-        self.unloads.append(digest)
+    def unload(self, form: str) -> None:
+        self.unloads.append(form)
 
     def dismiss(self, id_: int) -> None: ...
 

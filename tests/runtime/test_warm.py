@@ -5,14 +5,16 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from insitu.runtime import wire, worker
+from insitu.runtime.cache import CompiledCache
 from insitu.runtime.channels import NONE, Named
+from insitu.runtime.engines import Engines
 from insitu.runtime.warm import Rehearsal, launch_message
-from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.program import to_wasm
 
@@ -24,19 +26,20 @@ CHANNELS = Named(("one",), ("two",))
 
 def faults_of_the_first_launch(warm: int, file: int, warm_with: Named = NONE, named: Named = NONE) -> int:
     """Page faults of a launch in a fresh fork of this process, warmed so many times. See `faults`."""
-    runner = Runner()
-    programs = {"copy": runner.compile(to_wasm(PROGRAM.read_bytes()))}
+    with tempfile.TemporaryDirectory() as cache:
+        engines = Engines(CompiledCache(cache))
+    programs = {"copy": engines.real.compile(to_wasm(PROGRAM.read_bytes()))}
     ours, theirs = wire.packet_pair()
     child = os.fork()
     if child == 0:
         try:
             rehearsal = Rehearsal(["copy"] * warm, {"copy": warm_with})
-            rehearsal.hold(lambda message, fds: worker._run(runner, programs, message, fds))
+            rehearsal.hold(lambda message, fds: worker._run(engines, programs, message, fds))
             packet = wire.receive_packet(theirs)
             assert packet is not None
             message, fds = packet
             before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-            answer = worker._run(runner, programs, message, fds)
+            answer = worker._run(engines, programs, message, fds)
             wire.send_packet(theirs, answer)
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
             wire.send_packet(theirs, {"faults": faults})

@@ -52,6 +52,18 @@ FLOOD: Final = module(
 )
 """Writes 1,000 bytes again and again; 7 once a write fails."""
 
+NAN: Final = module(
+    """
+    (i64.store (i32.const 64) (i64.reinterpret_f64
+      (f64.add (f64.reinterpret_i64 (i64.const 0xfff8dead00beef01)) (f64.const 1))))
+    (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+    (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+    """
+)
+"""Writes a NaN that arithmetic made: that of the frozen, or its own."""
+FROZEN_NAN: Final = 0x7FF8000000000000
+OWN_NAN: Final = 0xFFF8DEAD00BEEF01
+
 # How a test makes one guest call any host functions with any arguments, on memory it lays out itself.
 IMAGE: Final = 16 << 10  # bytes of memory that the test lays out, from address 0
 _CALLS: Final = 16

@@ -4,21 +4,18 @@ a pipe or a socket, in any process, on any day."""
 import json
 import math
 import os
-import random
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from insitu.sandbox.channels import FileInput, FileSource, Input, Source, StreamSource, make_pollable
+from insitu.sandbox.channels import FileSource, Source, StreamSource, make_pollable
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import FROZEN_START, Frozen
 from insitu.sandbox.errors import ChannelError, EngineError
@@ -28,8 +25,9 @@ from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program, to_wasm
 from tests.guests.pictures import encode, photo
 from tests.sandbox.conftest import draining, pipe
-from tests.sandbox.guests import COPY, IMAGE, LOOP, module, puppet, script, vectors
-from tests.sandbox.named import DATA, OPENED, PATHS, RESULT, image, opened, read
+from tests.sandbox.frozen import ASKED, asking, coming
+from tests.sandbox.guests import COPY, FROZEN_NAN, IMAGE, LOOP, NAN, module, puppet, script, vectors
+from tests.sandbox.named import DATA, RESULT, image, read
 
 SHIPPED = Path(__file__).parents[2] / "insitu" / "programs"
 PATIENT = Limits(wall=120)
@@ -38,53 +36,6 @@ PATIENT = Limits(wall=120)
 @pytest.fixture(scope="module")
 def runner() -> Runner:
     return Runner(canonical_nans=True)
-
-
-# How the same bytes come.
-
-
-def _feed(fd: int, pieces: Iterator[bytes]) -> None:
-    try:
-        for piece in pieces:
-            while piece:
-                piece = piece[os.write(fd, piece) :]
-    except BrokenPipeError:
-        pass  # the test failed, and nobody reads any more
-    finally:
-        os.close(fd)
-
-
-def _cut(data: bytes, most: int) -> Iterator[bytes]:
-    chance, at = random.Random(7), 0
-    while at < len(data):
-        size = chance.randint(1, most)
-        yield data[at : at + size]
-        at += size
-
-
-@contextmanager
-def coming(kind: str, data: bytes) -> Iterator[tuple[Source, Input]]:
-    """As a stdin, and as a named input; only one of them may be read. "pipe" and "socket" bring a byte at a time,
-    the others pieces of up to 5,000 bytes."""
-    with ExitStack() as stack:
-        if kind == "file":
-            file = stack.enter_context(tempfile.TemporaryFile())
-            file.write(data)
-            file.flush()
-            yield FileSource(file.fileno()), FileInput(file.fileno())
-            return
-        if kind.endswith("pipe"):
-            source, target = os.pipe()
-        else:
-            source, target = (end.detach() for end in socket.socketpair())
-        os.set_blocking(source, False)
-        most = 1 if kind in ("pipe", "socket") else 5000
-        thread = threading.Thread(target=_feed, args=(target, _cut(data, most)))
-        thread.start()
-        stack.callback(thread.join)
-        stack.callback(os.close, source)
-        stream = StreamSource(source)
-        yield stream, stream
 
 
 def freeze(
@@ -157,44 +108,14 @@ def test_without_it_they_are_not(runner: Runner) -> None:
     assert len(fuel) == 2
 
 
-# Everything that a guest could tell one run from another by, asked by one guest: the answers are its output.
-_POLL = 3000
-ASK: list[tuple[str | int, ...]] = [
-    opened("dev/in/one"),
-    *[("clock_time_get", clock, 0, RESULT + 8 * clock) for clock in range(4)],
-    ("random_get", 1100, 100),
-    ("poll_oneoff", _POLL, 4000, 3, 4200),
-    ("fd_filestat_get", 0, 4300),
-    ("fd_fdstat_get", 0, 4400),
-    ("fd_filestat_get", 4, 4500),
-    ("path_filestat_get", 3, 0, PATHS["tmp/x"], 3, 4600),
-    ("fd_readdir", 3, 5000, 500, 0, 4900),
-    ("fd_read", 0, 512, 1, 4910),
-    ("fd_pread", 4, 512, 1, 30, 4920),
-    ("fd_seek", 4, 0, 2, 4928),
-    ("path_open", 3, 0, PATHS["tmp/x"], 5, 1, 64, 0, 0, OPENED),
-]
-
-
-def asking(sleep: int = 3_600_000_000_000) -> bytes:
-    """The puppet's memory, with three subscriptions: stdin, a sleep (of an hour), stdout."""
-    memory = bytearray(image(64).ljust(IMAGE, b"\0"))
-    for at, (kind, subject, timeout) in enumerate([(1, 0, 0), (0, 1, sleep), (2, 1, 0)]):
-        place = _POLL + 48 * at
-        memory[place : place + 8] = (100 + at).to_bytes(8, "little")
-        memory[place + 8], memory[place + 16] = kind, subject
-        memory[place + 24 : place + 32] = timeout.to_bytes(8, "little")
-    return bytes(memory)
-
-
 def asked(runner: Runner, kind: str, frozen: Frozen | None = None, input_kind: str | None = None) -> tuple[Any, bytes]:
     program = runner.compile(to_wasm(puppet().encode()))
-    given = script(ASK, asking()) + b"what else there is on stdin"
+    given = asking()
     with coming(kind, given) as (source, _), coming(input_kind or kind, TEXT) as (_, one):
         channels = Channels(inputs={"one": one}, digests=True)
         outcome, output = freeze(runner, program, source, frozen=frozen, channels=channels)
     assert outcome.ok, outcome.sentence()
-    assert outcome.stderr == bytes(4 * len(ASK)), "every call was answered"
+    assert outcome.stderr == bytes(4 * ASKED), "every call was answered"
     return same(outcome), output
 
 
@@ -226,7 +147,7 @@ def test_seed_and_clock_decide(runner: Runner) -> None:
 def test_another_process_on_another_day_is_the_same(runner: Runner, tmp_path: Path, seed: int) -> None:
     """Started with another hash seed, time zone, locale and directory, its stdin a pipe."""
     (tmp_path / "guest.wat").write_text(puppet())
-    given = script(ASK, asking()) + b"what else there is on stdin"
+    given = asking()
     found = []
     for at, zone in enumerate(["UTC", "Asia/Kathmandu"]):
         place = tmp_path / f"place-{at}"
@@ -280,15 +201,10 @@ def test_reads_are_filled_and_writes_are_whole(runner: Runner) -> None:
 
 def test_nans_are_canonical(runner: Runner) -> None:
     """A NaN that arithmetic makes has one pattern, whatever went in."""
-    body = """
-      (i64.store (i32.const 64) (i64.reinterpret_f64
-        (f64.add (f64.reinterpret_i64 (i64.const 0xfff8dead00beef01)) (f64.const 1))))
-      (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
-      (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))"""
-    program = runner.compile(to_wasm(module(body).encode()))
+    program = runner.compile(to_wasm(NAN.encode()))
     with coming("file", b"") as (source, _):
         value = int.from_bytes(freeze(runner, program, source)[1], "little")
-    assert value == 0x7FF8000000000000
+    assert value == FROZEN_NAN
 
 
 def test_a_runner_without_canonical_nans_is_not_for_it() -> None:
