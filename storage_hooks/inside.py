@@ -10,6 +10,7 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
                                X-Backend-Run-Type       its content type, or "source": the object's own
                                X-Backend-Run-Node       name of the node
                                X-Backend-Run-Refused    nothing was started: an error's code (see runtime.errors)
+                               X-Backend-Run-Passed     nothing was started: Swift's own answer, whatever it is
                                X-Backend-Run-Reason     why, for people, percent-encoded
     run switch → run hook      none of them at all      the object itself: it cannot run on a storage node
                                X-Backend-Run-Where      node and replica, as the client sees it
@@ -42,6 +43,7 @@ PROGRAM = "X-Backend-Run-Program"
 TYPE = "X-Backend-Run-Type"
 NODE = "X-Backend-Run-Node"
 REFUSED = "X-Backend-Run-Refused"
+PASSED = "X-Backend-Run-Passed"
 REASON = "X-Backend-Run-Reason"
 WHERE = "X-Backend-Run-Where"
 OUTCOME = "X-Backend-Run-Outcome"

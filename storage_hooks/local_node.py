@@ -14,7 +14,7 @@ Settings, of object_hook and run_hook alike:
     beat = 5
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -48,17 +48,23 @@ class LocalNode:
             raise NodeUnavailable(f"no insitu node answers on {self.name}: {why.strerror or why}") from None
 
     def launch(
-        self, request: LaunchRequest, source: int, client: Any | None, inputs: Mapping[str, int] = _NO_INPUTS
+        self,
+        request: LaunchRequest,
+        source: int,
+        client: Any | None,
+        inputs: Mapping[str, int] = _NO_INPUTS,
+        *,
+        damaged: Callable[[float], bool] | None = None,
     ) -> ObjectRun:
         """Start it. `source`: a file, or what else is stdin; `inputs`: the same by the names of channels; `client`: a
-        socket whose closing ends the run.
+        socket whose closing ends the run; `damaged`: see `ObjectRun`.
 
         Raises `NodeError`: `Busy` and `NodeUnavailable` say that nothing was started and another node may be asked.
         """
         sock = self.connect()
         limit = green.Timeout(self.accept_timeout)
         try:
-            return ObjectRun(sock, request, source, inputs, client=client, beat=self.beat)
+            return ObjectRun(sock, request, source, inputs, client=client, beat=self.beat, damaged=damaged)
         except green.Timeout as late:
             if late is not limit:
                 raise

@@ -17,6 +17,8 @@
     beat = 5
     # The proxies' key: runs are started only for who has it (see signature.py; `old_key` while it is exchanged).
     key_file = /etc/swift/insitu.key
+    # Whether what a program has read to its end is held against the object's ETag, as Swift does.
+    verify = yes
 
 It must stand immediately left of the object-server app, which must keep `splice = no` (the default).
 
@@ -29,17 +31,20 @@ the node. Any other request passes untouched, for the price of one dictionary lo
 * Unknown program and the like: refused in a header; no other replica would know better.
 * Object not whole here (a manifest, a fragment, ciphertext): refused, and the run switch reads it as if no run had been
   asked for. Never does a program see such bytes.
+* Replica damaged: the run fails, and the replica is read once more for Swift to put it aside (see repair.py). One that
+  is too short Swift has put aside when it was opened, and another one is asked.
 * A symlink, and whatever is not a 200: Swift's own answer, unmarked; the proxy follows the link.
 * Range: refused. The run hook sends none; this one is Swift trying to resume a broken body, and another run's bytes
   would be spliced to the first's.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from swift.common.swob import wsgi_to_str
-from swift.common.utils import close_if_possible, get_logger, split_path
+from swift.common.utils import close_if_possible, config_true_value, get_logger, split_path
 from swift.common.wsgi import WSGIContext
 
 from insitu.runtime.client import LaunchRequest
@@ -49,6 +54,7 @@ from insitu.storage_hooks import green, inside, signature
 from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
+from insitu.storage_hooks.repair import Repairs
 from insitu.storage_hooks.signature import SignatureError, Statement
 
 StartResponse = Callable[..., Any]
@@ -56,6 +62,8 @@ StartResponse = Callable[..., Any]
 # Length and ranges are the object's, not the result's. The rest the proxy's filters still need (a static symlink is
 # checked against the ETag), and the run hook drops what does not speak of the result.
 _DROP = frozenset(("content-length", "accept-ranges", "content-range", "transfer-encoding"))
+
+_MD5 = re.compile("[0-9a-f]{32}")
 
 # An object that carries one of these is not what its bytes on this node seem to be.
 _LINK = ("x-object-sysmeta-symlink-target",)
@@ -78,7 +86,9 @@ class ObjectHook:
         self.local = LocalNode(conf, "object_hook")
         old = signature.key_of(conf, "object_hook", "old_key")
         self.keys = [signature.needed_key(conf, "object_hook"), *([] if old is None else [old])]
+        self.verify = config_true_value(conf.get("verify", "yes"))
         self.logger = get_logger(conf, log_route="insitu-object-hook")
+        self.repairs = Repairs(app, self.logger)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         value = environ.get(inside.ENV_REQUEST)
@@ -100,7 +110,7 @@ class ObjectHook:
         headers: Headers = context._response_headers
         file = getattr(body, "_fp", None)
         if not context._response_status.startswith("200 ") or file is None or _has(headers, _LINK):
-            start_response(context._response_status, headers, context._response_exc_info)
+            start_response(context._response_status, [*headers, (inside.PASSED, "1")], context._response_exc_info)
             answer: Iterable[bytes] = body
             return answer
         if _has(headers, _NOT_WHOLE):
@@ -110,7 +120,7 @@ class ObjectHook:
             return [b""]
         try:
             # The node gets a descriptor of its own, so Swift's can go as soon as it has been sent.
-            run = self._start(value, environ, file.fileno())
+            run = self._start(value, environ, file.fileno(), _md5(headers) if self.verify else "")
         except NodeError as why:
             return self._refuse(why, headers, start_response)
         finally:
@@ -129,7 +139,7 @@ class ObjectHook:
         )
         return run
 
-    def _start(self, value: str, environ: Environ, source: int) -> ObjectRun:
+    def _start(self, value: str, environ: Environ, source: int, md5: str) -> ObjectRun:
         try:
             asked = inside.parse_header(value)
             terms = Terms.decode(environ.get(inside.ENV_TERMS, ""))
@@ -144,8 +154,11 @@ class ObjectHook:
             object=wsgi_to_str(f"/{account}/{container}/{name}"),
             limits=terms.limits,
             env={},
+            md5=md5,
         )
-        return self.local.launch(request, source, green.client_socket(environ))
+        return self.local.launch(
+            request, source, green.client_socket(environ), damaged=self.repairs.of(environ) if md5 else None
+        )
 
     def _refuse(self, why: NodeError, headers: Headers, start_response: StartResponse) -> Iterable[bytes]:
         elsewhere = isinstance(why, Busy | NodeUnavailable)
@@ -187,6 +200,11 @@ def _statement(environ: Environ) -> Statement:
         terms=environ.get(inside.ENV_TERMS, ""),
         transaction=environ.get("HTTP_X_TRANS_ID", ""),
     )
+
+
+def _md5(headers: Headers) -> str:
+    etag = (inside.find(headers, "Etag") or "").strip('"').lower()
+    return etag if _MD5.fullmatch(etag) else ""
 
 
 def _has(headers: Headers, names: tuple[str, ...]) -> bool:

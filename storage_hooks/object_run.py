@@ -14,7 +14,7 @@ The proxy's own runs (proxy_run.py) are such a stream too; their stdin may be a 
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -56,11 +56,15 @@ class ObjectRun:
         *,
         client: Any | None,
         beat: float,
+        damaged: Callable[[float], bool] | None = None,
     ) -> None:
         """`sock`: a connected socket to the node, taken over. `stdin` and `inputs`: files, or what else can be read;
-        they stay the caller's to close. `client`: a socket whose closing ends the run. `beat`: seconds."""
+        they stay the caller's to close. `client`: a socket whose closing ends the run. `beat`: seconds.
+        `damaged`: what is to be done when stdin is not what `request.md5` says, before that is told; it is called with
+        seconds to wait, again and again until it answers True."""
         self._client = client
         self._beat = beat
+        self._damaged = damaged
         self._pipe = -1
         self._launch = Launch(sock)
         self._meta = MetaPipe()
@@ -83,7 +87,13 @@ class ObjectRun:
         return self
 
     def __next__(self) -> bytes:
-        return next(self._frames)
+        try:
+            return next(self._frames)
+        except (StopIteration, BrokenPipeError):
+            raise  # its end, and a proxy that does not listen
+        except Exception as why:  # noqa: BLE001 - as an exception it would be a 500 to Swift, which asks the next replica
+            self.close()
+            return encode_end(Outcome(end="lost", note=f"the storage server failed: {why!r}"))
 
     def close(self) -> None:
         """Close the launch, which ends a guest that still runs, and the pipes."""
@@ -115,6 +125,9 @@ class ObjectRun:
                 yield from _pieces(held.release())
         yield from self._until_it_ends()
         outcome = self._outcome()
+        if outcome.end == "damaged" and self._damaged is not None:
+            while not self._damaged(self._beat):
+                yield encode(BEAT)
         if held.holding and outcome.ok:
             try:
                 whole = held.release()

@@ -173,5 +173,8 @@ def ended(outcome: Outcome, run_id: str, program: str) -> Problem:
     extra["stderr"] = outcome.stderr.decode("utf-8", "replace")[-STDERR_TAIL:]
     if outcome.end in ("exit", "trap", "limit"):
         return Problem(422, "program-failed", "The program failed", outcome.sentence(), extra)
+    if outcome.end == "damaged":
+        sentence = f"the replica of the object that was read is damaged, and another is asked next time: {outcome.note}"
+        return Problem(500, "damaged-replica", "The object's replica is damaged", sentence, extra)
     # It is not always the guest's process that died: the note says what did, as far as that is known.
     return Problem(500, "lost", "The run was lost", outcome.note or outcome.sentence(), extra)

@@ -8,6 +8,7 @@ microseconds) and changed where it matters:
     node_timeout until another node is asked          long enough for any silence between two beats
     concurrent_gets: all replicas at once             one
     no answer after the request was sent: the next    it may have started there: nobody else is asked
+    a 500: the next                                   likewise, unless its hook says that it is Swift's own
     body breaks: resume on another replica            likewise
     5xx counts against the node for plain reads       a count of its own; "no room now" does not count at all
     object_chunk_size bytes before they are passed    exactly one frame (see frames.py), so nothing is kept waiting
@@ -89,6 +90,9 @@ class RunApplication(Application):  # one request's; never called twice
             reason = inside.unquote_reason(response.getheader(inside.REASON) or "")
             self.refusals.append(Refusal(code, reason, response.getheader("Retry-After")))
             return True
+        if response.status == 500 and response.getheader(inside.PASSED) is None:
+            # Not an error of Swift's, which the hook vouches for, but of whoever serves it: after the hook, maybe.
+            self.settled = True
         self._checking = True
         try:
             ok: bool = super().check_response(node, server_type, response, *args, **kwargs)

@@ -138,6 +138,41 @@ def test_other_answers_to_a_mark_pass_and_are_asked_for_once(
     assert not body.closed
 
 
+class Response:
+    """An object server's answer that is no success."""
+
+    def __init__(self, status: int, **headers: str) -> None:
+        self.status = status
+        self._headers = headers
+
+    def getheader(self, name: str, default: str | None = None) -> str | None:
+        return self._headers.get(name.replace("-", "_"), default)
+
+
+@pytest.mark.parametrize(
+    ("response", "settled"),
+    [
+        (Response(500), True),
+        (Response(503), False),
+        (Response(500, X_Backend_Run_Passed="1"), False),
+        (Response(503, X_Backend_Run_Refused="busy"), False),
+        (Response(403, X_Backend_Run_Refused="hooks-misconfigured"), False),
+        (Response(404), False),
+    ],
+)
+def test_a_server_error_that_nobody_vouches_for_may_have_started_something(
+    switch: run_switch.RunSwitch, response: Response, settled: bool
+) -> None:
+    """The hook says so of Swift's own errors, which come before it starts anything."""
+    limiter = switch.error_limiter
+    switch.app.logger = logging.getLogger("insitu")
+    app = RunApplication.of(switch.app, 60, limiter)
+    node = {"ip": "127.0.0.1", "port": 1, "device": "d1", "id": 0}
+    app.check_response(node, "Object", response, "GET", "/a/c/o", b"")
+    assert app.settled is settled
+    assert app.error_limited(node) is settled
+
+
 def answering(status: str, headers: inside.Headers, body: Any) -> Any:
     def call(_app: Any, _environ: Any, start_response: Any) -> Any:
         start_response(status, headers)
@@ -254,13 +289,10 @@ def deaf() -> Iterator[str]:
         yield path
 
 
-def asked(path: str) -> tuple[str, dict[str, str], ObjectServer]:
-    server = ObjectServer()
-    hook = ObjectHook(server, OBJECT_CONF | {"socket": path, "accept_timeout": "0.2"})
-    seen: list[Any] = []
+def run_request() -> dict[str, Any]:
     terms = json.dumps({"tenant": "a", "limits": {}})
     signed = Statement("GET", "/a/c/o", "copy", terms, "tx1")
-    environ = {
+    return {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/d1/7/a/c/o",
         "HTTP_X_TRANS_ID": "tx1",
@@ -269,6 +301,13 @@ def asked(path: str) -> tuple[str, dict[str, str], ObjectServer]:
         inside.ENV_TERMS: terms,
         inside.ENV_SIGNATURE: sign(KEY.encode(), signed, time.time()),
     }
+
+
+def asked(path: str) -> tuple[str, dict[str, str], ObjectServer]:
+    server = ObjectServer()
+    hook = ObjectHook(server, OBJECT_CONF | {"socket": path, "accept_timeout": "0.2"})
+    seen: list[Any] = []
+    environ = run_request()
     body = b"".join(hook(environ, lambda *arguments: seen.append(arguments)))
     assert body == b""
     status, headers = seen[0]
@@ -284,6 +323,17 @@ def test_a_node_that_never_accepts_is_no_reason_to_ask_another(deaf: str) -> Non
     assert "did not accept within 0.2 s" in inside.unquote_reason(headers[inside.REASON])
     assert server.file.closed
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # the hub's own, made once
+
+
+def test_the_hook_vouches_for_swift_s_own_errors() -> None:
+    def broken(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("507 Insufficient Storage", [("X-Backend-Timestamp", "1.0")])
+        return [b""]
+
+    seen: list[Any] = []
+    environ = run_request()
+    assert ObjectHook(broken, OBJECT_CONF)(environ, lambda *arguments: seen.append(arguments)) == [b""]
+    assert dict(seen[0][1])[inside.PASSED] == "1"
 
 
 def test_a_node_that_is_not_there_is(deaf: str) -> None:

@@ -196,3 +196,21 @@ def test_a_refusal_leaves_no_pipe(cluster: DevCluster, source: int) -> None:
     told(run)
     run.close()
     assert len(os.listdir("/proc/self/fd")) <= len(before)
+
+
+# -- what goes wrong in the server itself ------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_server_s_own_is_an_end_too(cluster: DevCluster, source: int) -> None:
+    """An exception here would be a 500 to Swift, which asks the next replica then: it would run twice."""
+
+    def repair(_seconds: float) -> bool:
+        raise RuntimeError("of a kind that nobody thought of")
+
+    request = LaunchRequest("copy", tenant="AUTH_frames", md5="0" * 32)
+    sock = green.connect(str(cluster.nodes[0].socket), 10)
+    with containing(b"small") as file:
+        [end] = told(ObjectRun(sock, request, file, client=None, beat=0.2, damaged=repair))
+    outcome = unpack_outcome(end.payload)
+    assert outcome.end == "lost"
+    assert "of a kind that nobody thought of" in outcome.note
