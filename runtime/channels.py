@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Protocol
 
 from insitu.runtime import wire
@@ -63,15 +64,16 @@ def named(message: wire.Message, fds: Sequence[int]) -> Named:
     """What a launch brings besides stdin and stdout. Raises `BadRequest` naming what is wrong with it."""
     found = NONE
     if "inputs" in message or "outputs" in message:
-        found = Named(_names(message, "inputs"), _names(message, "outputs"))
-        count = len(found.inputs) + len(found.outputs)
-        if count > MAX_NAMED:
+        inputs, outputs = _words(message, "inputs"), _words(message, "outputs")
+        if (count := len(inputs) + len(outputs)) > MAX_NAMED:
             raise BadRequest(f"{count} named channels, and a launch on a node has {MAX_NAMED} at most")
-    channels = (*STANDARD, *found.channels())
-    if len(fds) != len(channels):
+        found = _checked(inputs, outputs)
+    names = found.channels()
+    if len(fds) != len(STANDARD) + len(names):
+        channels = (*STANDARD, *names)
         what = " and ".join(channels) if found is NONE else ", ".join(channels)
         raise BadRequest(f"{len(fds)} descriptors came with the launch, and it takes {len(channels)}: {what}")
-    for channel, fd in zip(channels[len(STANDARD) :], fds[len(STANDARD) :], strict=True):
+    for channel, fd in zip(names, fds[len(STANDARD) :], strict=True):
         _check_flags(channel, fcntl.fcntl(fd, fcntl.F_GETFL))
     return found
 
@@ -129,12 +131,24 @@ def _stream(fd: int) -> str | None:
     return "socket"
 
 
-def _names(message: wire.Message, way: str) -> tuple[str, ...]:
+def _words(message: wire.Message, way: str) -> tuple[str, ...]:
     given: Any = message.get(way, [])
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
         raise BadRequest(f"{way}: not a list of strings")
+    return tuple(given)
+
+
+@lru_cache(256)  # one hook names the same ones in every launch
+def _checked(inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Named:
+    """Raises `BadRequest`, each time anew."""
+    _check_names(inputs, "inputs")
+    _check_names(outputs, "outputs")
+    return Named(inputs, outputs)
+
+
+def _check_names(given: tuple[str, ...], way: str) -> None:
     known = set[str]()
-    for name in given[: MAX_NAMED + 1]:  # with more it is refused whatever they are
+    for name in given:
         try:
             check_name(name)
         except ChannelError as why:
@@ -142,7 +156,6 @@ def _names(message: wire.Message, way: str) -> tuple[str, ...]:
         if name in known:
             raise BadRequest(f"{way}: {name} is there twice")
         known.add(name)
-    return tuple(given)
 
 
 def _check_flags(channel: str, flags: int) -> None:

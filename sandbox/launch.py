@@ -23,7 +23,7 @@ from insitu.sandbox.errors import EngineError
 from insitu.sandbox.files.nodes import Directory, Node
 from insitu.sandbox.files.tree import NO_FILES, Files, memory_volume
 from insitu.sandbox.limits import PAGE, Limits, format_size
-from insitu.sandbox.outcome import LimitHit, Outcome, Usage
+from insitu.sandbox.outcome import ChannelStatistics, LimitHit, Outcome, Usage
 from insitu.sandbox.program import Program, compile_program
 from insitu.sandbox.wasi.guest import Guest
 from insitu.sandbox.wasi.host import Host
@@ -167,19 +167,26 @@ class Runner:
                 self._alarm.clear()
                 guest.table.close_all()
             elapsed = time.monotonic() - begun
+            if wiring is None:
+                channels: Mapping[str, ChannelStatistics] = {}
+                bytes_in, bytes_out = stdin.bytes, stdout.bytes
+            else:
+                channels = wiring.statistics()
+                bytes_in = sum(one.bytes_read for one in channels.values())
+                bytes_out = sum(one.bytes_written for one in channels.values()) - channels["stderr"].bytes_written
             usage = Usage(
                 fuel=fuel - instance.fuel_left(),
                 cpu_us=(time.thread_time_ns() - cpu) // 1000,
                 wall_us=int(elapsed * 1e6),
                 memory_peak=instance.memory_size() if instance.has_memory else 0,
-                bytes_in=stdin.bytes if wiring is None else wiring.bytes_in(),
-                bytes_out=stdout.bytes if wiring is None else wiring.bytes_out(),
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
                 bytes_err=stderr.bytes,
             )
-            outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept())
+            outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept(), channels)
             if budget.broken is not None:
                 outcome = replace(outcome, broken=_broken(launch, *budget.broken))
-            return outcome if wiring is None else replace(outcome, channels=wiring.statistics())
+            return outcome
         finally:
             instance.close()
             if wiring is not None:
@@ -221,7 +228,13 @@ class Runner:
 
     @staticmethod
     def _outcome(
-        guest: Guest, failure: raw.Failure | None, limits: Limits, usage: Usage, elapsed: float, stderr: bytes
+        guest: Guest,
+        failure: raw.Failure | None,
+        limits: Limits,
+        usage: Usage,
+        elapsed: float,
+        stderr: bytes,
+        channels: Mapping[str, ChannelStatistics],
     ) -> Outcome:
         limit = guest.limit
         if isinstance(guest.crash, Deadline) or (failure is not None and failure.code == raw.INTERRUPT):
@@ -239,18 +252,22 @@ class Runner:
                 figures = (limits.memory, PAGE) if minimum[1] == "memory" else (limits.table, 1)
                 limit = LimitHit(minimum[1], figures[0], int(minimum[2]) * figures[1])
         if limit is not None:
-            return Outcome("limit", limit=limit, usage=usage, stderr=stderr)
+            return Outcome("limit", limit=limit, usage=usage, stderr=stderr, channels=channels)
         if failure is not None and failure.code is None and guest.exit_code is None:
             why = failure.text.partition("\n")[0]  # the engine's own words: names that a guest chose come later
             if why.endswith("(os error 12)"):
                 raise EngineError(why)  # the host has no memory left for it
-        refused = guest.refused
-        if guest.exit_code is None and failure is not None:
-            note = _near(1, limits, usage)
-            return Outcome("trap", trap=failure.text, limit=refused, note=note, usage=usage, stderr=stderr)
+        trapped = guest.exit_code is None and failure is not None
         code = guest.exit_code or 0
         return Outcome(
-            "exit", exit_code=code, limit=refused, note=_near(code, limits, usage), usage=usage, stderr=stderr
+            "trap" if trapped else "exit",
+            exit_code=None if trapped else code,
+            trap=failure.text if trapped and failure is not None else None,
+            limit=guest.refused,
+            note=_near(1 if trapped else code, limits, usage),
+            usage=usage,
+            stderr=stderr,
+            channels=channels,
         )
 
 

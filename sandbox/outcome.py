@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, Literal
 
 from insitu.sandbox.limits import TIMES, exact_size, format_duration
@@ -152,5 +153,8 @@ class Outcome:
         return cls(**fields)
 
 
+_VALUES: Final = {kind: attrgetter(*kind.__slots__) for kind in (Usage, LimitHit, ChannelStatistics, Outcome)}
+
+
 def _fields(value: Usage | LimitHit | ChannelStatistics | Outcome) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+    return dict(zip(value.__slots__, _VALUES[type(value)](value), strict=True))

@@ -1,4 +1,5 @@
-"""Quotas, digests, and the reads and writes of frozen launches. A launch that asks for none of them pays for none."""
+"""Quotas, digests, and the whole reads of frozen launches. A channel that has none of them has no meter: it counts by
+itself what crosses it."""
 
 import hashlib
 from collections.abc import Callable

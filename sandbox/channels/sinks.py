@@ -113,6 +113,7 @@ class StderrSink:
         self._keep, self._echo, self._calls, self.bytes = keep, echo, 0, 0
 
     def write(self, views: Views, wait: Wait) -> int:
+        self._calls += 1
         count = 0
         for view in views:
             room = self._keep - len(self._first)
@@ -123,7 +124,6 @@ class StderrSink:
             count += len(view)
             self.bytes += len(view)
             self._hand_on(view, wait)
-        self._calls += 1
         return count
 
     def _hand_on(self, view: memoryview, wait: Wait) -> None:

@@ -23,12 +23,12 @@ class FileSource:
         return self._offset - self._start
 
     def read(self, views: Views, wait: Wait) -> int:
+        self._calls += 1
         try:
             count = os.preadv(self._fd, views, self._offset)
         except OSError as error:
             raise GuestError(from_host(error)) from None
         self._offset += count
-        self._calls += 1
         return count
 
     def ready(self) -> int | None:
@@ -50,6 +50,7 @@ class StreamSource:
         self._fd, self._calls, self.bytes, self._patient = fd, 0, 0, patient
 
     def read(self, views: Views, wait: Wait) -> int:
+        self._calls += 1
         if self._patient:
             wait.until_ready(self._fd, select.POLLIN)
             self._patient = False
@@ -61,7 +62,6 @@ class StreamSource:
                 wait.until_ready(self._fd, select.POLLIN)
             except OSError as error:
                 raise GuestError(from_host(error)) from None
-        self._calls += 1
         self.bytes += count
         return count
 
@@ -75,17 +75,21 @@ class StreamSource:
 class EmptySource:
     """Nothing to read."""
 
-    __slots__ = ()
+    __slots__ = ("_calls",)
     bytes = 0
 
+    def __init__(self) -> None:
+        self._calls = 0
+
     def read(self, views: Views, wait: Wait) -> int:
+        self._calls += 1
         return 0
 
     def ready(self) -> int | None:
         return None
 
     def statistics(self) -> ChannelStatistics:
-        return ChannelStatistics()
+        return ChannelStatistics(reads=self._calls)
 
 
 @dataclass(frozen=True, slots=True)

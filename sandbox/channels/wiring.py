@@ -58,7 +58,7 @@ class Wiring:
 
     def __init__(self, asked: Channels, clocks: Clocks, budget: Budget, wait: Wait) -> None:
         self._asked, self._clocks, self._budget, self._wait = asked, clocks, budget, wait
-        self._keep = ExitStack()
+        self._keep: ExitStack | None = None
         self._channels: dict[str, Source | Sink | InputContents | OutputFile] = {}
         self.nodes: dict[bytes, dict[bytes, Node]] = {}
         """"in" and "out" → name → node: what `Files.tree` mounts."""
@@ -68,35 +68,44 @@ class Wiring:
 
     def named(self) -> None:
         """Make the nodes. In a frozen launch every input is made a file first. Raises `Deadline`, `ChannelError`."""
-        asked, stamp = self._asked, self._clocks.stamp
-        if not asked.inputs and not asked.outputs:
+        inputs, outputs, stamp = self._asked.inputs, self._asked.outputs, self._clocks.stamp
+        if not inputs and not outputs:
             return
-        inputs = Volume(_INPUTS, read_only=True, stamp=stamp)
-        outputs = Volume(_OUTPUTS, stamp=stamp)
-        self.nodes = {
-            b"in": {name.encode(): self._input(inputs, f"in/{name}", given) for name, given in asked.inputs.items()},
-            b"out": {name.encode(): self._output(outputs, f"out/{name}", fd) for name, fd in asked.outputs.items()},
-        }
+        self.nodes = {b"in": {}, b"out": {}}
+        if inputs:
+            volume, nodes = Volume(_INPUTS, read_only=True, stamp=stamp), self.nodes[b"in"]
+            for name, given in inputs.items():
+                nodes[name.encode()] = self._input(volume, f"in/{name}", given)
+        if outputs:
+            volume, nodes = Volume(_OUTPUTS, stamp=stamp), self.nodes[b"out"]
+            for name, fd in outputs.items():
+                nodes[name.encode()] = self._output(volume, f"out/{name}", fd)
+
+    def _is_metered(self, name: str) -> bool:
+        return self._asked.digests or name in self._asked.quotas
 
     def _meter(self, name: str) -> Meter:
         asked = self._asked
         return Meter(name, asked.quotas.get(name, NO_QUOTA), self._budget.stop, digest=asked.digests)
 
     def _source(self, name: str, source: Source) -> Source:
-        channel = MeteredSource(source, self._meter(name), fill=self._clocks.frozen)
-        self._channels[name] = channel
-        return channel
+        if self._clocks.frozen or self._is_metered(name):
+            source = MeteredSource(source, self._meter(name), fill=self._clocks.frozen)
+        self._channels[name] = source
+        return source
 
     def _sink(self, name: str, sink: Sink) -> Sink:
-        channel = MeteredSink(sink, self._meter(name))
-        self._channels[name] = channel
-        return channel
+        if self._is_metered(name):
+            sink = MeteredSink(sink, self._meter(name))
+        self._channels[name] = sink
+        return sink
 
     def _input(self, volume: Volume, name: str, given: Input) -> Node:
         time = self._clocks.stamp()
         if not isinstance(given, FileInput):
             if not self._clocks.frozen:
                 return StreamNode(volume, time, source=self._source(name, given))
+            self._keep = self._keep or ExitStack()
             given = spooled(given, self._wait, self._keep)
         contents = InputContents(given, self._meter(name), self._wait)
         self._channels[name] = contents
@@ -109,14 +118,9 @@ class Wiring:
         self._channels[name] = node
         return node
 
-    def bytes_in(self) -> int:
-        return sum(figures.bytes_read for figures in self.statistics().values())
-
-    def bytes_out(self) -> int:
-        return sum(figures.bytes_written for name, figures in self.statistics().items() if name != "stderr")
-
     def statistics(self) -> dict[str, ChannelStatistics]:
         return {name: channel.statistics() for name, channel in self._channels.items()}
 
     def close(self) -> None:
-        self._keep.close()
+        if self._keep is not None:
+            self._keep.close()

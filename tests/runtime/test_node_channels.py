@@ -407,7 +407,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], int, str]] = {
     "one too many": ({"inputs": ["one"]}, 4, "4 descriptors came with the launch, and it takes 3"),
     "without a name": ({}, 3, "3 descriptors came with the launch, and it takes 2: stdin and stdout"),
     "too many": ({"inputs": [f"n{at}" for at in range(MAX_NAMED + 1)]}, 16, f"{MAX_NAMED + 1} named channels, and a"),
-    "a flood": ({"outputs": ["n"] + ["m"] * 200_000}, 2, "is there twice"),
+    "a flood": ({"outputs": ["n"] + ["m"] * 200_000}, 2, "200001 named channels, and a launch on a"),
     "many that differ": ({"inputs": [f"n{at}" for at in range(50_000)]}, 2, "50000 named channels, and a launch on a"),
 }
 
