@@ -26,7 +26,14 @@ from insitu.storage_hooks.metadata import MetadataError, parse
 
 
 class RunAborted(Exception):
-    """A run failed after its status was sent. Raised into the WSGI server, which then aborts the body."""
+    """A run failed after its status was decided. Raised into the WSGI server, which then aborts the body.
+
+    `outcome` is what the run came to; None: that it failed is all that is known.
+    """
+
+    def __init__(self, why: str, outcome: Outcome | None = None) -> None:
+        super().__init__(why)
+        self.outcome = outcome
 
 
 def unframed(
@@ -79,6 +86,7 @@ class RunBody:
         return self
 
     def __next__(self) -> bytes:
+        outcome = None
         try:
             frame, self._first = self._first or next(self._frames), None
             if frame.kind == DATA:
@@ -90,7 +98,7 @@ class RunBody:
             sentence = str(why) or "the storage node's answer stops in the middle"
         if sentence is not None:
             self._logger.warning("run %s: body aborted: %s", self._run_id, sentence)
-            raise RunAborted(f"run {self._run_id}: {sentence}")
+            raise RunAborted(f"run {self._run_id}: {sentence}", outcome)
         raise StopIteration
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ its concurrency, this file changes with it and no other.
 """
 
 import ctypes
+import os
 import socket as plain_socket
 import struct
 from collections.abc import Callable, Iterable
@@ -17,6 +18,7 @@ from swift.common.concurrency import Event, Timeout, getcurrent, hubs, socket
 from swift.common.concurrency import LightQueue as Queue
 from swift.common.concurrency import greenthread_spawn as _spawn
 from swift.common.concurrency import queue as _queue
+from swift.common.concurrency import trampoline as _trampoline
 
 __all__ = [
     "ClientGone",
@@ -29,7 +31,9 @@ __all__ = [
     "connect",
     "peer_gone",
     "spawn",
+    "speaks_http_1_0",
     "wait_readable",
+    "write_all",
 ]
 
 QueueFull: type[Exception] = _queue.Full
@@ -99,6 +103,19 @@ def spawn(what: Callable[[], None]) -> Any:
     return _spawn(what)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of `data` to a non-blocking descriptor, letting other requests run meanwhile.
+
+    Raises OSError: BrokenPipeError when nobody reads from it any more.
+    """
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            _trampoline(fd, write=True)
+
+
 def client_socket(environ: dict[str, Any]) -> Any | None:
     """The connection that a WSGI request came in on; None when there is none to look at."""
     # Middleware may have replaced wsgi.input; eventlet keeps its own under this name.
@@ -108,6 +125,19 @@ def client_socket(environ: dict[str, Any]) -> Any | None:
         return None
     sock = get_socket()
     return sock if sock is not None and sock.fileno() >= 0 else None
+
+
+def speaks_http_1_0(environ: dict[str, Any]) -> bool:
+    """Is the end of a connection how this client knows the end of a body? False where that cannot be found out.
+
+    The server's SERVER_PROTOCOL is always HTTP/1.0; the version that the client wrote is known to its handler, which is
+    bound to one of the functions that it puts into the environment.
+    """
+    for cell in getattr(environ.get("eventlet.set_idle"), "__closure__", None) or ():
+        version = getattr(cell.cell_contents, "request_version", None)
+        if version is not None:
+            return bool(version != "HTTP/1.1")
+    return False
 
 
 def peer_gone(sock: Any) -> bool:

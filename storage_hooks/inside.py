@@ -37,6 +37,8 @@ SIGNATURE = "X-Backend-Run-Signature"
 ENV_REQUEST = "HTTP_X_BACKEND_RUN"
 ENV_TERMS = "HTTP_X_BACKEND_RUN_TERMS"
 ENV_SIGNATURE = "HTTP_X_BACKEND_RUN_SIGNATURE"
+ENV_PROVIDER = "insitu.provider"
+"""In the environ of a run: a callable that gives the bytes of its program, for nodes that lack it."""
 
 ID = "X-Backend-Run-Id"
 PROGRAM = "X-Backend-Run-Program"
@@ -83,7 +85,7 @@ class Terms:
 
 def unmark(environ: "Environ") -> None:
     """Make a request one that runs nothing."""
-    for name in (ENV_REQUEST, ENV_TERMS, ENV_SIGNATURE):
+    for name in (ENV_REQUEST, ENV_TERMS, ENV_SIGNATURE, ENV_PROVIDER):
         environ.pop(name, None)
 
 

@@ -14,12 +14,14 @@ Settings, of object_hook and run_hook alike:
     beat = 5
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import NodeError, NodeUnavailable
+from insitu.runtime.programs import ProgramInfo
+from insitu.runtime.questions import Questions
 from insitu.storage_hooks import green
 from insitu.storage_hooks.object_run import ObjectRun
 
@@ -46,6 +48,20 @@ class LocalNode:
             return green.connect(self.socket, self.connect_timeout)
         except OSError as why:
             raise NodeUnavailable(f"no insitu node answers on {self.name}: {why.strerror or why}") from None
+
+    def bring(self, digest: str, pieces: Iterable[bytes], *, prepare: bool = False, tenant: str = "") -> ProgramInfo:
+        """See to it that the node has a program, compiled with `prepare`. Raises `NodeError`, or what `pieces` does."""
+        sock = self.connect()
+        limit = green.Timeout(self.accept_timeout)
+        try:
+            with Questions(sock) as node:
+                return node.bring(digest, pieces, prepare=prepare, tenant=tenant)
+        except green.Timeout as late:
+            if late is not limit:
+                raise
+            raise NodeUnavailable(f"{self.name} did not take the program within {self.accept_timeout:g} s") from None
+        finally:
+            limit.cancel()
 
     def launch(
         self,

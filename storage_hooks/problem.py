@@ -32,7 +32,10 @@ _REASONS = {
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
+    409: "Conflict",
+    412: "Precondition Failed",
     422: "Unprocessable Entity",
+    499: "Client Disconnect",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
@@ -62,7 +65,7 @@ class Problem:
         """Answer the request with it; `headers` go out too."""
         status = self.status
         if environ.get("swift.source") == "S3":
-            status = 400 if status < 500 else status
+            status = 400 if status < 500 and status != 403 else status
             body = self._text().encode()
             kind = "text/plain; charset=utf-8"
         else:
@@ -131,6 +134,66 @@ def not_named(what: str) -> Problem:
 
 def runs_off() -> Problem:
     return Problem(403, "runs-off", "No program runs here", "this account's owner has turned programs off")
+
+
+def forbidden(why: str) -> Problem:
+    """Somebody else may, or nobody."""
+    return Problem(403, "forbidden", "This run is not allowed", why)
+
+
+def against_policy() -> Problem:
+    """The container's owner has said what becomes of all that is written there."""
+    why = "the container's owner has said what runs on all that is written here (X-Container-Run-On-Write)"
+    return Problem(409, "against-policy", "The container's policy says otherwise", why)
+
+
+def not_bytes(what: str) -> Problem:
+    """Something is written that is no bytes for a program."""
+    return Problem(
+        400, "not-bytes", "Programs run on bytes only", f"this request stores {what}, which no program can transform"
+    )
+
+
+def not_a_program(why: str) -> Problem:
+    """Something else is stored where programs are to be."""
+    return Problem(422, "not-a-program", "This is no program; nothing was stored", why)
+
+
+def malformed_copy(why: str) -> Problem:
+    return Problem(400, "malformed-copy", "The copy is malformed", why)
+
+
+def no_such_program(why: str) -> Problem:
+    return Problem(404, UnknownProgram.code, "There is no such program", why)
+
+
+def program_changed(why: str) -> Problem:
+    """The digest that the request pins is not the program's."""
+    return Problem(412, "program-changed", "The program is another one", why)
+
+
+def bad_input(channel: str, path: str, why: str) -> Problem:
+    """An extra input that cannot be read."""
+    return Problem(400, "bad-input", "An input of the run cannot be had", f"input {channel}, {path[:200]}: {why}")
+
+
+def input_broken(why: str) -> Problem:
+    """What the storage gave a guest broke off: the guest was ended."""
+    return Problem(500, "input-broken", "The run's input broke off", why)
+
+
+def upload_broken(why: str, *, short: bool) -> Problem:
+    """What the client sent is not what it said. Nothing was stored."""
+    status = 499 if short else 422
+    return Problem(status, "upload-broken", "The upload is not what it should be; nothing was stored", why)
+
+
+def client_gone() -> Problem:
+    return Problem(499, "client-gone", "The client went away", "nobody is there to read the result")
+
+
+def no_match(why: str) -> Problem:
+    return Problem(412, "no-match", "A condition of the request does not hold", why)
 
 
 def refused(code: str, reason: str) -> Problem:

@@ -13,14 +13,22 @@ describes the object's bytes or vouches for them:
   alone must never hand it to someone who asked for the object.
 """
 
+from typing import TYPE_CHECKING
+
 from insitu.storage_hooks import inside
-from insitu.storage_hooks.inside import Headers
+from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.metadata import NONE, Metadata, parse
+
+if TYPE_CHECKING:
+    from insitu.storage_hooks.runs import Ran
 
 SOURCE = "source"
 """The content type of a program whose output is of its input's type."""
 
 _KEPT = frozenset(("content-location", "vary", "x-object-version-id", "x-backend-storage-policy-index"))
-_KEPT_PREFIXES = ("x-object-meta-", "access-control-")
+_USER = "x-object-meta-"
+_KEPT_PREFIXES = (_USER, "access-control-")
+_PHRASES = {200: "OK", 400: "Bad Request"}
 _KEPT_OF_SOURCE = frozenset(("content-type", "content-encoding", "content-disposition", "content-language"))
 
 
@@ -41,6 +49,43 @@ def result_headers(headers: Headers, content_type: str) -> Headers:
     if content_type != SOURCE:
         kept.append(("Content-Type", content_type))
     return [*kept, ("Cache-Control", "no-store"), ("Vary", "X-Run")]
+
+
+def answer_headers(ran: "Ran", environ: Environ, *, let_in: bool) -> tuple[str, Headers]:
+    """Status and headers of a result, with what the program itself says of it. `let_in`: to somebody who may not read
+    the object, and learns nothing that its owner says of it."""
+    said = said_by(ran)
+    content_type = said.content_type or ran.content_type
+    headers = result_headers(ran.source, content_type) + ran.run
+    own = said.user_headers()
+    if own or let_in:
+        instead = {key.lower() for key, _ in own}
+        headers = [
+            (key, value)
+            for key, value in headers
+            if not key.lower().startswith(_USER) or not (let_in or key.lower() in instead)
+        ]
+    if ran.length is not None:
+        headers.append(("Content-Length", str(ran.length)))
+    status = said.status
+    if environ.get("swift.source") == "S3" and status != 200:
+        status = 200 if status < 300 else 400  # s3api passes on little else
+    return f"{status} {_PHRASES[status]}" if status != said.status else said.status_line(), headers + own
+
+
+def said_by(ran: "Ran") -> Metadata:
+    """What the program says of its result, which the storage node has checked."""
+    return NONE if ran.metadata is None else parse(ran.metadata.encode())
+
+
+def stored_headers(ran: "Ran") -> dict[str, str]:
+    """What the program says of its output, as variables of the request that stores it."""
+    said = said_by(ran)
+    found = {f"HTTP_{key.upper().replace('-', '_')}": value for key, value in said.user_headers()}
+    content_type = said.content_type or ran.content_type
+    if content_type != SOURCE:
+        found["CONTENT_TYPE"] = content_type
+    return found
 
 
 def run_headers(headers: Headers) -> Headers:

@@ -122,7 +122,7 @@ def _presigned(environ: Environ) -> bool:
     """
     try:
         request = environ["s3api.auth_details"]["check_signature"].__self__.req
-        query = parse_qs(request.environ["QUERY_STRING"], keep_blank_values=True)
+        query = parse_qs(request.environ.get("QUERY_STRING") or "", keep_blank_values=True)
     except (KeyError, AttributeError, TypeError, ValueError):
         return True
     return "X-Amz-Credential" in query or "AWSAccessKeyId" in query

@@ -83,15 +83,16 @@ def proxy_pipeline(hooks: bool) -> list[str]:
     ]
 
 
-def proxy(default: str, etc: Path, hooks: bool, users: Mapping[str, str], token_key: str, hook_key: str) -> str:
-    """`users` as in State. `token_key` (32 bytes in URL-safe base64) signs tempauth's tokens, `hook_key` runs."""
+def proxy(default: str, etc: Path, hook: tuple[str, Path, str] | None, users: Mapping[str, str], token_key: str) -> str:
+    """`users` as in State. `token_key` (32 bytes in URL-safe base64) signs tempauth's tokens. `hook`: where the filters
+    are to stand in the pipeline, name and socket of the insitu node beside the proxy, and the key that signs runs."""
     accounts = "".join(
         f"user_{user.replace(':', '_')} = {key}{''.join(' ' + group for group in GROUPS.get(user, ()))}\n"
         for user, key in users.items()
     )
     parts = [
         default,
-        f"[pipeline:main]\npipeline = {' '.join(proxy_pipeline(hooks))}\n",
+        f"[pipeline:main]\npipeline = {' '.join(proxy_pipeline(hook is not None))}\n",
         "[app:proxy-server]\nuse = egg:swift#proxy\nallow_account_management = true\naccount_autocreate = true\n",
         f"[filter:cache]\npaste.filter_factory = {CACHE}\n",
         f"[filter:tempauth]\nuse = egg:swift#tempauth\nfernet_key_dev = {token_key}\n"
@@ -100,11 +101,10 @@ def proxy(default: str, etc: Path, hooks: bool, users: Mapping[str, str], token_
     for name, text in SHIPPED.items():
         use = "" if text.startswith("use = ") else f"use = egg:swift#{name}\n"
         parts.append(f"[filter:{name}]\n{use}{text.format(etc=etc)}")
-    if hooks:
-        parts += [
-            "[filter:run_hook]\nuse = egg:insitu#run_hook\n",
-            f"[filter:run_switch]\nuse = egg:insitu#run_switch\nkey = {hook_key}\n",
-        ]
+    if hook is not None:
+        name, socket, key = hook
+        parts.append(f"[filter:run_hook]\nuse = egg:insitu#run_hook\nsocket = {socket}\nnode = {name}\n")
+        parts.append(f"[filter:run_switch]\nuse = egg:insitu#run_switch\nkey = {key}\n")
     return "\n".join(parts)
 
 

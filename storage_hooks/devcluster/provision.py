@@ -45,7 +45,9 @@ def provision(
         (layout.etc / f"object-{n}.conf").write_text(text)
     ip, port = addresses["proxy"]
     text = configs.defaults(layout.etc, ip, port, options.log_level)
-    text = configs.proxy(text, layout.etc, options.hooks, identity.users, identity.token_key, identity.hook_key)
+    # On one machine, the proxy's own node can as well be a storage node's.
+    hook = ("object-1", layout.socket(1), identity.hook_key) if options.hooks else None
+    text = configs.proxy(text, layout.etc, hook, identity.users, identity.token_key)
     (layout.etc / "proxy.conf").write_text(configs.with_settings(text, "proxy", options.settings))
     return {
         policy.name: write_ring(layout.etc / f"{policy.ring}.ring.gz", policy.replicas, devices) for policy in chosen

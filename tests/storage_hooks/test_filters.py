@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from swift.proxy.controllers.base import headers_to_account_info, headers_to_container_info
 
 from insitu.runtime import wire
 from insitu.sandbox.limits import Limits
@@ -64,7 +65,15 @@ def switch() -> run_switch.RunSwitch:
 
 
 def plain_request(method: str = "GET") -> dict[str, Any]:
-    return {"REQUEST_METHOD": method, "PATH_INFO": "/v1/a/c/o", "HTTP_RANGE": "bytes=0-1", "HTTP_X_NEWEST": "true"}
+    """With what Swift has looked up by then: a container and an account that have no policy."""
+    known = {"container/a/c": headers_to_container_info({}, 204), "account/a": headers_to_account_info({}, 204)}
+    return {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": "/v1/a/c/o",
+        "HTTP_RANGE": "bytes=0-1",
+        "HTTP_X_NEWEST": "true",
+        "swift.infocache": known,
+    }
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
@@ -202,7 +211,7 @@ def test_a_forged_mark_is_stripped_without_x_run_too() -> None:
 
 def test_what_the_run_hook_sends_on_is_what_the_object_hook_understands() -> None:
     app = App()
-    environ = plain_request() | {"HTTP_X_RUN": "copy %C3%A9", "HTTP_IF_RANGE": '"x"'}
+    environ = plain_request() | {"HTTP_X_RUN": "copy %C3%A9", "HTTP_IF_RANGE": '"x"', "REMOTE_USER": "a:u"}
     with contextlib.suppress(TypeError):  # the app never calls start_response
         RunHook(app, {"memory": "64MiB", "wall": "2min", "output": "1KiB", "fuel": "5"})(environ, lambda *_: None)
     [(sent, _)] = app.seen

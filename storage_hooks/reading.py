@@ -1,0 +1,95 @@
+"""GET and HEAD of an object through a program, as HTTP has it.
+
+A result that is being made has no ETag and no length, unless it is whole before its first byte is sent. So conditions
+that need an ETag cannot hold (If-Match: 412), or always do (If-None-Match); those that need a date are ignored, as RFC
+9110 has it where there is none; and so is a Range.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any
+
+from swift.common.wsgi import WSGIContext
+
+from insitu.storage_hooks import green, problem
+from insitu.storage_hooks.framed import RunAborted
+from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.refusing import Answered, Refused
+from insitu.storage_hooks.result_headers import answer_headers, result_headers
+from insitu.storage_hooks.runs import Order, Ran, Runs, ended, unconditional
+
+_IN_MEMORY = 1 << 20
+_PIECE = 64 << 10
+
+
+def read(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
+    """Answer a GET with a run. Raises `Refused`, `Answered`."""
+    check_conditions(environ)
+    ran = runs.read(environ, order)
+    try:
+        status, headers = answer_headers(ran, environ, let_in=order.let_in)
+        body: Iterable[bytes] = ran.body
+        if ran.length is None and green.speaks_http_1_0(environ):
+            # Its end would be a closed connection, which may as well be a broken one.
+            body, length = _whole(ran)
+            headers.append(("Content-Length", str(length)))
+        ran.body.resets = True
+    except BaseException:
+        ran.close()
+        raise
+    start_response(status, headers)
+    return body
+
+
+def head(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
+    """Answer a HEAD: nothing is started, and what would come has neither ETag nor length before it is made."""
+    check_conditions(environ)
+    context = WSGIContext(runs.app)
+    body: Iterable[bytes] = context._app_call(unconditional(environ))
+    if not context._response_status.startswith("2"):
+        raise Answered(context, body)
+    # Which type a program's output has is its node's to know. "chunked" is what a GET would most likely be; without it
+    # proxy-logging would state a length of 0.
+    headers: Headers = [h for h in result_headers(context._response_headers, "") if h != ("Content-Type", "")]
+    headers.append(("Transfer-Encoding", "chunked"))
+    start_response("200 OK", headers, context._response_exc_info)
+    return body
+
+
+def check_conditions(environ: Environ) -> None:
+    """Of a result that has no ETag. Raises `Refused`."""
+    match = environ.get("HTTP_IF_MATCH", "*").strip()
+    if match != "*":
+        raise Refused(problem.no_match("If-Match names an ETag, and a result that is not stored has none"))
+
+
+def _whole(ran: Ran) -> tuple[Iterable[bytes], int]:
+    """All of a result, laid aside. Raises `Refused` when the run fails after all."""
+    aside = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with the response
+    try:
+        for chunk in ran.body:
+            aside.write(chunk)
+    except RunAborted as why:
+        aside.close()
+        raise Refused(ended(ran, why), ran.run) from None
+    except BaseException:
+        aside.close()
+        raise
+    ran.close()
+    length = aside.tell()
+    aside.seek(0)
+    return Laid(aside), length
+
+
+class Laid:
+    """The body of a result that was laid aside."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self._file.read(_PIECE):
+            yield chunk
+
+    def close(self) -> None:
+        self._file.close()

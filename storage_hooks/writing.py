@@ -1,0 +1,134 @@
+"""PUT with a program: what is stored is the program's output.
+
+    client's bytes ──▶ Feed (counts, takes their MD5) ──▶ guest at the proxy's node ──▶ PUT, to the right
+
+The launch begins once Swift's own authorization has said yes, and Swift is asked to store something only once the
+launch has begun well. The last word on the body (its end) is given only when the program ended well, all that the
+client announced has come, its MD5 is the ETag that the client sent, and the client is still there: until then Swift
+commits nothing, and an error in the middle makes it drop what it has.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from swift.common.swob import normalize_etag
+from swift.common.utils import close_if_possible
+from swift.common.wsgi import WSGIContext
+
+from insitu.storage_hooks import green, problem
+from insitu.storage_hooks.feed import Feed, InputBroken
+from insitu.storage_hooks.framed import RunAborted
+from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.refusing import Refused
+from insitu.storage_hooks.result_headers import stored_headers
+from insitu.storage_hooks.runs import Order, Ran, Runs, ended
+
+_CHUNK = 64 << 10
+
+
+def write(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
+    """Answer a PUT. Raises `Refused`."""
+    etag = environ.pop("HTTP_ETAG", None)
+    upload = Upload(environ["wsgi.input"])
+    feed = Feed(upload, _length(environ), md5=None if etag is None else normalize_etag(etag).lower(), read_on=True)
+    ran = runs.here(environ, order, feed, [], None)
+    return store(runs, environ, start_response, ran, lambda: _verdict(feed, environ), [])
+
+
+def store(
+    runs: Runs,
+    environ: Environ,
+    start_response: Callable[..., Any],
+    ran: Ran,
+    verdict: Callable[[], None],
+    more: Headers,
+) -> Iterable[bytes]:
+    """Store what a run makes under the path of `environ`, a PUT. `verdict` is asked before the end is given to Swift;
+    what it raises is the answer, and nothing is stored. `more` headers go with the answer. Closes `ran`."""
+    body = Body(ran, verdict)
+    try:
+        sent = dict(environ)
+        sent["wsgi.input"] = body
+        for name in ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_ETAG"):
+            sent.pop(name, None)
+        if ran.length is None:
+            sent["HTTP_TRANSFER_ENCODING"] = "chunked"
+        else:
+            sent["CONTENT_LENGTH"] = str(ran.length)
+        sent.update(stored_headers(ran))
+        context = WSGIContext(runs.app)
+        answer = context._app_call(sent)
+    finally:
+        ran.close()
+    if body.failure is not None:
+        close_if_possible(answer)
+        raise body.failure
+    # RFC 9110, 9.3.4: no validator where what is stored is not what was sent. (A client would hold its MD5 against it.)
+    headers: Headers = [(k, v) for k, v in context._response_headers if k.lower() != "etag"]
+    start_response(context._response_status, headers + ran.run + more, context._response_exc_info)
+    return answer  # type: ignore[no-any-return]
+
+
+def _length(environ: Environ) -> int | None:
+    text = environ.get("CONTENT_LENGTH")
+    if text in (None, ""):
+        return None
+    return int(text)  # Swift has refused what is no number by now
+
+
+def _verdict(feed: Feed, environ: Environ) -> None:
+    try:
+        feed.wait()
+    except InputBroken as why:
+        raise Refused(problem.upload_broken(str(why), short=why.short)) from None
+    client = green.client_socket(environ)
+    if client is not None and green.peer_gone(client):
+        raise Refused(problem.client_gone())
+
+
+class Upload:
+    """A client's body in chunks."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __iter__(self) -> "Upload":
+        return self
+
+    def __next__(self) -> bytes:
+        chunk: bytes = self._source.read(_CHUNK)
+        if not chunk:
+            raise StopIteration
+        return chunk
+
+
+class Body:
+    """What Swift reads as the body of a PUT: a run's output, whose end comes only after the verdict."""
+
+    def __init__(self, ran: Ran, verdict: Callable[[], None]) -> None:
+        self._ran, self._verdict = ran, verdict
+        self._rest = b""
+        self._ended = False
+        self.failure: BaseException | None = None
+        """Why there was no end."""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, b"" at the end. Raises OSError where there is none: Swift then stores nothing."""
+        try:
+            while not self._rest and not self._ended:
+                try:
+                    self._rest = next(self._ran.body)
+                except StopIteration:
+                    self._verdict()
+                    self._ended = True
+        except InputBroken as why:
+            self.failure = Refused(problem.upload_broken(str(why), short=why.short))
+        except RunAborted as why:
+            self.failure = Refused(ended(self._ran, why), self._ran.run)
+        except Exception as why:  # noqa: BLE001 - whatever it is, it is raised again once Swift has dropped its part
+            self.failure = why
+        if self.failure is not None:
+            raise OSError(f"nothing more to store: {self.failure}")
+        chunk = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(chunk) :]
+        return chunk

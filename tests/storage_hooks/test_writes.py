@@ -1,0 +1,246 @@
+"""PUT and COPY with a program, on the real cluster: what is stored is the output, or nothing is."""
+
+import hashlib
+import http.client
+import os
+from contextlib import closing
+
+import pytest
+
+from insitu.storage_hooks.devcluster import DevCluster
+from tests.storage_hooks.store import Store, eventually, records, running, unharmed
+
+DATA = os.urandom(300_000)
+WORDS = b"b a b\n"
+COUNTED = b"a\t1\nb\t2\n"
+
+
+@pytest.fixture
+def store(cluster: DevCluster, container: str) -> Store:
+    return Store(cluster, container)
+
+
+def put(store: Store, name: str, data: bytes, run: str, **headers: str) -> "http.client.HTTPResponse | object":
+    return store.ask("PUT", store.path(name), {"X-Run": run, **headers}, data)
+
+
+def test_what_is_stored_is_the_output(store: Store) -> None:
+    answer = store.ask("PUT", store.path("o"), {"X-Run": "words", "X-Object-Meta-Colour": "blue"}, WORDS)
+    assert answer.status == 201, answer
+    assert "etag" not in answer.headers  # it would be that of other bytes than were sent
+    assert answer.headers["x-run-where"].endswith("; proxy")
+    stored = store.get("o")
+    assert stored.body == COUNTED
+    assert stored.headers["etag"] == hashlib.md5(COUNTED, usedforsecurity=False).hexdigest()
+    assert stored.headers["content-type"].startswith("text/tab-separated-values")
+    assert stored.headers["x-object-meta-colour"] == "blue"
+    assert len(records(store.cluster, answer.request_id)) == 1
+
+
+@pytest.mark.parametrize("size", [0, 1, 70_000, 5_000_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_any_size_in_any_transfer_coding(store: Store, size: int, chunked: bool) -> None:
+    data = os.urandom(size)
+    with closing(store.connect()) as connection:
+        connection.request(
+            "PUT",
+            store.path("o"),
+            iter([data[:100], data[100:]]) if chunked else data,
+            {"X-Run": "copy", "X-Auth-Token": store.token, "Content-Type": "image/x-mine"},
+            encode_chunked=chunked,
+        )
+        assert connection.getresponse().status == 201
+    stored = store.get("o")
+    assert stored.body == data
+    assert stored.headers["content-type"] == "image/x-mine"  # the program's type is its source's
+
+
+@pytest.mark.parametrize(("etag", "status"), [("right", 201), ("wrong", 422)])
+@pytest.mark.parametrize("run", ["copy", "args x"])
+def test_the_clients_etag_is_held_against_what_it_sent(store: Store, etag: str, status: int, run: str) -> None:
+    """`args` reads nothing of it: the whole input is checked all the same."""
+    digest = hashlib.md5(DATA if etag == "right" else b"", usedforsecurity=False).hexdigest()
+    answer = store.ask("PUT", store.path("o"), {"X-Run": run, "ETag": digest}, DATA)
+    assert answer.status == status, answer
+    assert store.get("o").status == (200 if status == 201 else 404)
+    if status != 201:
+        assert answer.problem["type"] == "urn:insitu:problem:upload-broken"
+
+
+@pytest.mark.parametrize("run", ["fail", "fail-late", "trap", "trap-late", "loop", "flood", "nope"])
+def test_nothing_is_stored_when_the_program_fails(store: Store, run: str) -> None:
+    store.put("o", b"before")
+    with unharmed(store):
+        answer = store.ask("PUT", store.path("o"), {"X-Run": run}, DATA)
+        assert answer.status == (404 if run == "nope" else 422), answer
+        assert answer.problem["status"] == answer.status
+    assert store.get("o").body == b"before"
+
+
+def test_nothing_is_stored_when_the_client_goes_away(store: Store) -> None:
+    with unharmed(store):
+        with closing(store.connect()) as connection:
+            connection.putrequest("PUT", store.path("o"))
+            for name, value in {"X-Run": "copy", "X-Auth-Token": store.token, "Content-Length": "1000000"}.items():
+                connection.putheader(name, value)
+            connection.endheaders(b"x" * 200_000)
+            eventually(lambda: running(store.cluster), "the program runs")
+        eventually(lambda: not running(store.cluster), "it is ended")
+    assert store.get("o").status == 404
+
+
+def test_nothing_is_stored_when_the_client_goes_away_after_its_last_byte(store: Store) -> None:
+    with closing(store.connect()) as connection:
+        connection.request("PUT", store.path("o"), b"x", {"X-Run": "linger", "X-Auth-Token": store.token})
+        eventually(lambda: running(store.cluster), "the program runs")
+    eventually(lambda: not running(store.cluster), "it is ended")
+    assert store.get("o").status == 404
+
+
+def test_who_may_not_write_starts_nothing(store: Store) -> None:
+    for other, status in ((Store(store.cluster, store.container, "test2:tester2"), 403), (None, 401)):
+        path = store.path("o")
+        if other is None:
+            answer = store.ask("PUT", path, {"X-Run": "copy"}, DATA, anonymous=True)
+        else:
+            answer = other.ask("PUT", path, {"X-Run": "copy"}, DATA)
+        assert answer.status == status
+        assert records(store.cluster, answer.request_id) == []
+    assert store.get("o").status == 404
+    answer = store.ask("PUT", f"/v1/{store.account}/no-such-container/o", {"X-Run": "copy"}, DATA)
+    assert answer.status == 404
+    assert records(store.cluster, answer.request_id) == []
+
+
+def test_manifests_and_links_are_no_bytes(store: Store) -> None:
+    for query, headers in (
+        ("?multipart-manifest=put", {}),
+        ("", {"X-Object-Manifest": "c/o"}),
+        ("", {"X-Symlink-Target": "c/o"}),
+    ):
+        answer = store.ask("PUT", store.path("o") + query, {"X-Run": "copy", **headers}, b"[]")
+        assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:not-bytes")
+
+
+# -- copies ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["COPY", "PUT"])
+def test_a_copy_stores_what_the_program_makes_of_the_source(store: Store, method: str) -> None:
+    store.put("o", WORDS, X_Object_Meta_Colour="blue", X_Object_Meta_Shape="round", Content_Type="text/x-mine")
+    source, target = f"/{store.container}/o", f"{store.container}/p"
+    way = {"Destination": target} if method == "COPY" else {"X-Copy-From": source}
+    path = store.path("o" if method == "COPY" else "p")
+    answer = store.ask(method, path, {"X-Run": "words", "X-Object-Meta-Colour": "red", **way}, b"")
+    assert answer.status == 201, answer
+    assert answer.headers["x-copied-from"] == f"{store.container}/o"
+    assert "replica=" in answer.headers["x-run-where"]  # where the source lies
+    stored = store.get("p")
+    assert stored.body == COUNTED
+    assert stored.headers["x-object-meta-colour"] == "red"
+    assert stored.headers["x-object-meta-shape"] == "round"
+    assert len(records(store.cluster, answer.request_id)) == 1
+
+
+def test_a_copy_of_what_fails_stores_nothing(store: Store) -> None:
+    store.put("o", DATA)
+    for run in ("fail", "fail-late", "nope"):
+        answer = store.ask("COPY", store.path("o"), {"X-Run": run, "Destination": f"{store.container}/p"}, b"")
+        assert answer.status == (404 if run == "nope" else 422), answer
+        assert store.get("p").status == 404
+    answer = store.ask("COPY", store.path("none"), {"X-Run": "copy", "Destination": f"{store.container}/p"}, b"")
+    assert answer.status == 404
+    answer = store.ask("COPY", store.path("o"), {"X-Run": "copy"}, b"")
+    assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:malformed-copy")
+
+
+def test_a_copy_asks_for_both_rights_before_it_runs(store: Store) -> None:
+    store.put("o", DATA)
+    other = Store(store.cluster, store.container, "test2:tester2")
+    with closing(store.cluster.connection("test2:tester2")) as connection:
+        connection.put_container("mine")
+        try:
+            own, foreign = other.account, store.account
+            steal = {"X-Run": "copy", "X-Copy-From": f"/{store.container}/o", "X-Copy-From-Account": foreign}
+            answer = other.ask("PUT", f"/v1/{own}/mine/o", steal, b"")
+            assert answer.status == 403
+            assert records(store.cluster, answer.request_id) == []
+            connection.put_object("mine", "o", b"mine")
+            push = {"X-Run": "copy", "Destination": f"{store.container}/p", "Destination-Account": foreign}
+            answer = other.ask("COPY", f"/v1/{own}/mine/o", push, b"")
+            assert answer.status == 403
+            assert records(store.cluster, answer.request_id) == []
+        finally:
+            connection.delete_object("mine", "o")
+            connection.delete_container("mine")
+
+
+# -- the owner's policy ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(store: Store) -> Store:
+    """A container where all that ends in .txt is counted on the way in."""
+    headers = {"X-Container-Run-On-Write": "words", "X-Container-Run-On-Write-Suffix": ".txt"}
+    assert store.ask("POST", f"/v1/{store.account}/{store.container}", headers).status == 204
+    return store
+
+
+def test_the_policy_transforms_what_is_written(counting: Store) -> None:
+    assert counting.put("a.txt", WORDS).status == 201
+    assert counting.get("a.txt").body == COUNTED
+    counting.put("a.bin", WORDS)
+    assert counting.get("a.bin").body == WORDS
+    for way in ({"X-Run": "copy"}, {"X-Run": "-"}):
+        answer = counting.ask("PUT", counting.path("b.txt"), way, WORDS)
+        assert (answer.status, answer.problem["type"]) == (409, "urn:insitu:problem:against-policy")
+    answer = counting.ask("PUT", counting.path("b.txt") + "?multipart-manifest=put", {}, b"[]")
+    assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:not-bytes")
+    assert counting.get("b.txt").status == 404
+
+
+@pytest.mark.parametrize("method", ["COPY", "PUT"])
+def test_the_policy_holds_for_copies_too(counting: Store, method: str) -> None:
+    counting.put("a.bin", WORDS)
+    way = (
+        {"Destination": f"{counting.container}/c.txt"}
+        if method == "COPY"
+        else {"X-Copy-From": f"/{counting.container}/a.bin"}
+    )
+    answer = counting.ask(method, counting.path("a.bin" if method == "COPY" else "c.txt"), way, b"")
+    assert answer.status == 201, answer
+    assert counting.get("c.txt").body == COUNTED
+
+
+def test_clients_of_swift_and_s3_upload_as_ever(
+    counting: Store, cluster: DevCluster, tmp_path: "os.PathLike[str]"
+) -> None:
+    """swiftclient and boto3 hold the answer's ETag, if there is one, against what they sent."""
+    import subprocess
+    import sys
+
+    file = os.path.join(tmp_path, "s.txt")
+    with open(file, "wb") as opened:
+        opened.write(WORDS)
+    swift = os.path.join(os.path.dirname(sys.executable), "swift")
+    auth = ["-A", cluster.auth_url, "-U", cluster.user, "-K", cluster.key]
+    subprocess.run([swift, *auth, "upload", counting.container, file, "--object-name", "s.txt"], check=True)
+    assert counting.get("s.txt").body == COUNTED
+
+    import boto3
+    from botocore.config import Config
+
+    access = cluster.s3
+    client = boto3.client(
+        "s3",
+        endpoint_url=access.endpoint,
+        aws_access_key_id=access.access_key,
+        aws_secret_access_key=access.secret_key,
+        region_name=access.region,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    try:
+        client.put_object(Bucket=counting.container, Key="b.txt", Body=WORDS)
+    finally:
+        client.close()
+    assert counting.get("b.txt").body == COUNTED
