@@ -71,7 +71,7 @@ class RunHook:
                 return self._other(environ, start_response, asked)
             where = (parts[2], parts[3], parts[4])
             policy = container_policy(environ, self.app)
-            if asked is None and policy is NONE:
+            if asked is None and policy is NONE and environ["REQUEST_METHOD"] != "COPY":  # which writes elsewhere
                 return self._plain(environ, start_response)
             return self._object(environ, start_response, where, asked, policy)
         except GrammarError as why:

@@ -212,6 +212,20 @@ def test_the_policy_holds_for_copies_too(counting: Store, method: str) -> None:
     assert counting.get("c.txt").body == COUNTED
 
 
+def test_the_policy_holds_for_what_is_copied_from_a_container_without_one(counting: Store, cluster: DevCluster) -> None:
+    with closing(cluster.connection()) as connection:
+        connection.put_container("elsewhere")
+        try:
+            connection.put_object("elsewhere", "o", WORDS)
+            path = f"/v1/{counting.account}/elsewhere/o"
+            answer = counting.ask("COPY", path, {"Destination": f"{counting.container}/d.txt"}, b"")
+            assert answer.status == 201, answer
+            assert counting.get("d.txt").body == COUNTED
+        finally:
+            connection.delete_object("elsewhere", "o")
+            connection.delete_container("elsewhere")
+
+
 def test_clients_of_swift_and_s3_upload_as_ever(
     counting: Store, cluster: DevCluster, tmp_path: "os.PathLike[str]"
 ) -> None:
