@@ -51,8 +51,7 @@ class Deciding:
         """For a run on what is written. Raises `Refused`, `Denied`."""
         self.authorize(environ, "write_acl")
         owners = request == policy.on_write
-        if not owners:
-            self._may(environ, policy, request)
+        self._may(environ, policy, request, owners=owners)
         return self._order(environ, where, request, owners=owners, let_in=False)
 
     def authorize(self, environ: Environ, acl: str) -> None:
@@ -66,9 +65,11 @@ class Deciding:
         if denied:
             raise Denied(denied)
 
-    def _may(self, environ: Environ, policy: Policy, request: RunRequest | None) -> None:
+    def _may(self, environ: Environ, policy: Policy, request: RunRequest | None, *, owners: bool = False) -> None:
+        """`owners`: it is the owner's own word (X-Container-Run-On-Write), whoever comes."""
         account = policies.account_policy(environ, self._app)
-        if why := rights.may(rights.Caller.of(environ), policy, account, request):
+        caller = rights.Caller.USER if owners else rights.Caller.of(environ)
+        if why := rights.may(caller, policy, account, request):
             raise Refused(why)
 
     def _order(self, environ: Environ, where: Where, request: RunRequest, *, owners: bool, let_in: bool) -> Order:

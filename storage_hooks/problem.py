@@ -13,7 +13,7 @@ An S3 client gets XML from Swift's s3api, which passes on only a few statuses: a
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from insitu.runtime.errors import BadRequest, Busy, NodeLost, NodeUnavailable, ProgramRejected, UnknownProgram
@@ -74,6 +74,12 @@ class Problem:
         headers = [*headers, ("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
         start_response(f"{status} {_REASONS[status]}", headers)
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+    def discreet(self) -> "Problem":
+        """For those who may read results, and not the object: without what a program said that has read it, nor what
+        else is known of it."""
+        extra = {key: value for key, value in self.extra.items() if key != "stderr"}
+        return replace(self, extra=extra, detail=self.title if self.status >= 500 else self.detail)
 
     def _text(self) -> str:
         run = f" (run {self.extra['run_id']})" if "run_id" in self.extra else ""

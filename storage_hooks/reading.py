@@ -15,7 +15,7 @@ from insitu.storage_hooks import green, problem
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Answered, Refused
-from insitu.storage_hooks.result_headers import answer_headers, result_headers
+from insitu.storage_hooks.result_headers import answer_headers, result_headers, without_users
 from insitu.storage_hooks.runs import Order, Ran, Runs, ended, unconditional
 
 _IN_MEMORY = 1 << 20
@@ -51,6 +51,8 @@ def head(runs: Runs, environ: Environ, start_response: Callable[..., Any], order
     # Which type a program's output has is its node's to know. "chunked" is what a GET would most likely be; without it
     # proxy-logging would state a length of 0.
     headers: Headers = [h for h in result_headers(context._response_headers, "") if h != ("Content-Type", "")]
+    if order.let_in:
+        headers = without_users(headers)
     headers.append(("Transfer-Encoding", "chunked"))
     start_response("200 OK", headers, context._response_exc_info)
     return body

@@ -1,6 +1,7 @@
 """Exceptions that carry the answer to a request, raised wherever it turns out that there is nothing else to say."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from swift.common.wsgi import WSGIContext
@@ -21,6 +22,17 @@ class Refused(Exception):
 
     def answer(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         return self.problem.answer(environ, start_response, self.headers)
+
+
+@contextmanager
+def discreetly(let_in: bool) -> Iterator[None]:
+    """What is refused inside is refused in fewer words, if `let_in`: to somebody who may not read the object."""
+    try:
+        yield
+    except Refused as why:
+        if let_in:
+            why.problem = why.problem.discreet()
+        raise
 
 
 class Answered(Exception):

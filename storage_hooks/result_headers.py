@@ -73,6 +73,11 @@ def answer_headers(ran: "Ran", environ: Environ, *, let_in: bool) -> tuple[str, 
     return f"{status} {_PHRASES[status]}" if status != said.status else said.status_line(), headers + own
 
 
+def without_users(headers: Headers) -> Headers:
+    """Without what the owner says of the object (X-Object-Meta-*): for those who may read results of it only."""
+    return [(key, value) for key, value in headers if not key.lower().startswith(_USER)]
+
+
 def said_by(ran: "Ran") -> Metadata:
     """What the program says of its result, which the storage node has checked."""
     return NONE if ran.metadata is None else parse(ran.metadata.encode())

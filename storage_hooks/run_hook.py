@@ -34,13 +34,24 @@ import insitu
 from insitu.runtime.grammar import MAX_BYTES, GrammarError, RunRequest, parse_run
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import MIB, Limits, parse_duration, parse_size
-from insitu.storage_hooks import asking, copying, inside, policy_headers, problem, program_uploads, reading, writing
+from insitu.storage_hooks import (
+    asking,
+    copying,
+    inside,
+    policy_headers,
+    problem,
+    program_uploads,
+    reading,
+    rights,
+    writing,
+)
 from insitu.storage_hooks.copying import Copy
 from insitu.storage_hooks.deciding import Deciding, Where
 from insitu.storage_hooks.inside import Environ
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.policies import NEED_TYPE, NONE, NeedType, Policy, PolicyError, container_policy, type_of_put
-from insitu.storage_hooks.refusing import Answered, Denied, Refused
+from insitu.storage_hooks.refusing import Answered, Denied, Refused, discreetly
+from insitu.storage_hooks.result_headers import without_users
 from insitu.storage_hooks.runs import Runs, unconditional
 
 StartResponse = Callable[..., Any]
@@ -114,13 +125,14 @@ class RunHook:
         elif asked is not None:
             request = parse_run(asked)
         else:
-            request = self._by_policy(policy.for_read, where, lambda: self._type_of(environ))
+            request = self._by_policy(policy.for_read, where, lambda: self._type_read(environ, policy, where))
         if request is None:
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
         order = self._deciding.reading(environ, where, request, policy)
         answer_with = reading.head if environ["REQUEST_METHOD"] == "HEAD" else reading.read
-        return answer_with(self._runs, environ, start_response, order)
+        with discreetly(order.let_in):
+            return answer_with(self._runs, environ, start_response, order)
 
     def _by_policy(
         self, rule: Callable[[str, str | None], RunRequest | NeedType | None], where: Where, type_of: Callable[[], str]
@@ -132,11 +144,26 @@ class RunHook:
         assert found is not NEED_TYPE
         return found
 
+    def _type_read(self, environ: Environ, policy: Policy, where: Where) -> str:
+        """Of the object that is read: they may learn whether the policy holds who may only read what it makes."""
+        sent = dict(environ)
+        rights.widen(sent, policy, *where)
+        return self._type_of(sent)
+
     def _type_of(self, environ: Environ) -> str:
-        """The content type of an object, as Swift tells it the caller; nobody runs anything for it."""
-        context = WSGIContext(self.app)
-        close_if_possible(context._app_call(unconditional(environ) | {"REQUEST_METHOD": "HEAD"}))
-        return inside.find(context._response_headers, "Content-Type") or ""
+        """The content type of an object; nobody runs anything for it. Raises `Answered` with what Swift says instead:
+        what cannot be known is not answered as if the policy did not hold."""
+        # The answer to a HEAD is none to a GET: that has a body.
+        for method in ("HEAD", environ["REQUEST_METHOD"]):
+            context = WSGIContext(self.app)
+            body = context._app_call(unconditional(environ) | {"REQUEST_METHOD": method})
+            if context._response_status.startswith("2"):
+                close_if_possible(body)
+                return inside.find(context._response_headers, "Content-Type") or ""
+            if method == environ["REQUEST_METHOD"]:
+                break
+            close_if_possible(body)
+        raise Answered(context, body)
 
     def _write(
         self, environ: Environ, start_response: StartResponse, where: Where, asked: str | None, policy: Policy
@@ -187,10 +214,13 @@ class RunHook:
         else:
             self._deciding.authorize(target, "write_acl")
             order = self._deciding.reading(source, copy.source, request, container_policy(source, self.app))
-        ran = self._runs.read(source, order)
-        return writing.store(
-            self._runs, copy.writing(ran.source), start_response, ran, lambda: None, copy.answer_headers()
-        )
+        with discreetly(order.let_in):
+            ran = self._runs.read(source, order)
+            # Who may read results only is told nothing that the owner says of the source.
+            source_headers = without_users(ran.source) if order.let_in else ran.source
+            return writing.store(
+                self._runs, copy.writing(source_headers), start_response, ran, lambda: None, copy.answer_headers()
+            )
 
     def _type_written(self, environ: Environ, copy: Copy | None) -> str:
         if copy is None or environ.get("CONTENT_TYPE"):
