@@ -1,4 +1,4 @@
-"""Programs that are objects, on the real cluster: run by path, pinned, replaced, brought to nodes, validated on upload."""
+"""Programs that are objects, on the real cluster: run by path, pinned, replaced, brought to nodes, validated."""
 
 import hashlib
 import os
