@@ -31,6 +31,9 @@ SHIPPED = {
     "dlo": "",
     "versioned_writes": "allow_versioned_writes = true\nallow_object_versioning = true\n",
     "symlink": "",
+    # Not in the pipeline, but a test can put them there. The root secret is the development cluster's own token key.
+    "keymaster": "encryption_root_secret = {secret}\n",
+    "encryption": "",
 }
 
 
@@ -98,9 +101,10 @@ def proxy(default: str, etc: Path, hook: tuple[str, Path, str] | None, users: Ma
         f"[filter:tempauth]\nuse = egg:swift#tempauth\nfernet_key_dev = {token_key}\n"
         f"active_fernet_key_id = dev\n{accounts}",
     ]
+    secret = token_key.replace("-", "+").replace("_", "/")
     for name, text in SHIPPED.items():
         use = "" if text.startswith("use = ") else f"use = egg:swift#{name}\n"
-        parts.append(f"[filter:{name}]\n{use}{text.format(etc=etc)}")
+        parts.append(f"[filter:{name}]\n{use}{text.format(etc=etc, secret=secret)}")
     if hook is not None:
         name, socket, key = hook
         parts.append(f"[filter:run_hook]\nuse = egg:insitu#run_hook\nsocket = {socket}\nnode = {name}\n")

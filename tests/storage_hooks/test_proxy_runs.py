@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
+from insitu.storage_hooks.devcluster.configs import proxy_pipeline
 from tests.storage_hooks.store import Store, records, unharmed
 
 DATA = os.urandom(3_000_000)
@@ -143,3 +144,28 @@ def test_a_storage_server_that_dies_while_it_feeds_a_run_ends_it(alone: Store) -
 def read_whole(response: http.client.HTTPResponse) -> None:
     while response.read(1 << 20):
         pass
+
+
+# -- encrypted objects -------------------------------------------------------------------------------------------------
+
+
+def test_an_encrypted_object_is_read_and_written_in_the_clear_at_the_proxy_alone(test_programs: Path) -> None:
+    pipeline = " ".join(proxy_pipeline(hooks=True)).replace(
+        " proxy-logging run_switch", " keymaster encryption run_switch"
+    )
+    settings = {"proxy/pipeline:main": {"pipeline": pipeline}}
+    with DevCluster(programs=[test_programs], settings=settings) as cluster:
+        with closing(cluster.connection()) as connection:
+            connection.put_container("c")
+        store = Store(cluster, "c")
+        store.put("o", DATA)
+        on_disk = [path.read_bytes() for path in cluster.directory.glob("node*/*/objects/**/*.data")]
+        assert on_disk
+        assert DATA[:1000] not in b"".join(on_disk)  # it is encrypted indeed
+        answer = store.run("o", "copy")
+        assert (answer.status, answer.body) == (200, DATA)
+        assert answer.headers["x-run-where"].endswith("; proxy")
+        assert len(records(cluster, answer.request_id)) == 1
+        assert store.ask("PUT", store.path("p"), {"X-Run": "copy"}, DATA).status == 201
+        assert store.get("p").body == DATA
+        assert all(DATA[:1000] not in path.read_bytes() for path in cluster.directory.glob("node*/*/objects/**/*.data"))
