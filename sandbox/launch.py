@@ -186,6 +186,8 @@ class Runner:
             outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept(), channels)
             if budget.broken is not None:
                 outcome = replace(outcome, broken=_broken(launch, *budget.broken))
+            elif wiring is not None and (unreadable := wiring.unreadable()):
+                outcome = replace(outcome, broken=unreadable)
             return outcome
         finally:
             instance.close()

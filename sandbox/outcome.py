@@ -86,7 +86,8 @@ class Outcome:
     It is `end` that says whether a limit ended the guest: `limit` beside an exit or a trap is the first one at which it
     was refused something (files, names, memory of its own) and went on.
     `broken` says of an output that the host could not write: a full disk is not the guest's doing, so such a run is not
-    `ok`, whatever the guest made of it. (A reader that went away is the guest's to see, and not meant.)
+    `ok`, whatever the guest made of it. (A reader that went away is the guest's to see, and not meant.) Of a frozen
+    launch also of an input that the host could not read: another time the same one would give another result.
     `stderr` is the first and the last part of what the guest wrote there. `channels` has every channel's figures, by
     "stdin", "stdout", "stderr", "in/NAME", "out/NAME", and is empty when they were not asked for.
     """

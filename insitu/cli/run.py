@@ -198,8 +198,10 @@ def run(
         for name, figures in outcome.channels.items():
             say(f"{figures.digest} {figures.bytes_read + figures.bytes_written} {name}")
     if outcome.broken:
-        file = {"stdout": output, **{f"out/{name}": out for name, out in outputs}}[outcome.broken.split()[0]]
-        say(f"insitu: {'stdout' if file == '-' else file}: {outcome.broken}")
+        files_of = {"stdout": output, "stdin": input_ or "-"}
+        files_of |= {f"out/{name}": path for name, path in outputs} | {f"in/{name}": path for name, path in inputs}
+        channel = outcome.broken.split()[0]
+        say(f"insitu: {channel if files_of[channel] == '-' else files_of[channel]}: {outcome.broken}")
     if outcome.end == "exit" and outcome.exit_code is not None and outcome.exit_code < OURS:
         if outcome.broken and not outcome.exit_code:
             ctx.exit(OURS)

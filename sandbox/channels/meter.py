@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from insitu.sandbox import errno
 from insitu.sandbox.channels.base import Sink, Source, Views, Wait, head, rest
 from insitu.sandbox.errno import GuestError, GuestStop
 from insitu.sandbox.errors import LimitsError
@@ -41,12 +42,14 @@ NO_QUOTA = Quota()
 class Meter:
     """Counts what crosses one channel, holds it against its quota, and digests it."""
 
-    __slots__ = ("_digest", "_name", "_quota", "_stop", "bytes", "calls")
+    __slots__ = ("_digest", "_name", "_quota", "_stop", "bytes", "calls", "unreadable")
 
     def __init__(self, name: str, quota: Quota, stop: Callable[[LimitHit], GuestStop], *, digest: bool) -> None:
         self._name, self._quota, self._stop = name, quota, stop
         self._digest = hashlib.sha256() if digest else None
         self.calls = self.bytes = 0
+        self.unreadable = ""
+        """What is wrong with an input: another time it may be read, and the guest would see something else."""
 
     def call(self) -> None:
         """One more call of the guest's. Raises `GuestStop` where it is one too many."""
@@ -64,6 +67,10 @@ class Meter:
         if self._digest is not None:
             for view in head(views, count):
                 self._digest.update(view)
+
+    def broke(self, why: GuestError) -> None:
+        """It could not be read, which the guest was told or will be."""
+        self.unreadable = "could not be read" + (": I/O error" if why.code == errno.IO else f": error {why.code}")
 
     def over(self, reached: int) -> GuestStop:
         return self._stop(LimitHit(f"{self._name} bytes", self._quota.bytes or 0, reached))
@@ -105,7 +112,8 @@ class MeteredSource:
                 ahead = rest(ahead, more) if self._fill and more else ()
                 if ahead:
                     wait.check()
-        except GuestError:
+        except GuestError as why:
+            meter.broke(why)
             if not count:
                 raise
         finally:

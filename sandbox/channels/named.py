@@ -63,14 +63,17 @@ class InputContents:
             while ahead:
                 more = os.preadv(self._fd, head(ahead, PIECE), self._start + offset + count)
                 if not more:
-                    break  # it was cut meanwhile
+                    meter.unreadable = "became shorter while it was read"
+                    break
                 count += more
                 ahead = rest(ahead, more)
                 if ahead:
                     self._wait.check()
         except OSError as why:
+            told = GuestError(from_host(why))
+            meter.broke(told)
             if not count:
-                raise GuestError(from_host(why)) from None
+                raise told from None
         finally:
             meter.crossed(views, count)
         return count

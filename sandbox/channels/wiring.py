@@ -59,6 +59,7 @@ class Wiring:
     def __init__(self, asked: Channels, clocks: Clocks, budget: Budget, wait: Wait) -> None:
         self._asked, self._clocks, self._budget, self._wait = asked, clocks, budget, wait
         self._keep: ExitStack | None = None
+        self._inputs: list[tuple[str, Meter]] = []
         self._channels: dict[str, Source | Sink | InputContents | OutputFile] = {}
         self.nodes: dict[bytes, dict[bytes, Node]] = {}
         """"in" and "out" → name → node: what `Files.tree` mounts."""
@@ -88,9 +89,14 @@ class Wiring:
         asked = self._asked
         return Meter(name, asked.quotas.get(name, NO_QUOTA), self._budget.stop, digest=asked.digests)
 
+    def _input_meter(self, name: str) -> Meter:
+        meter = self._meter(name)
+        self._inputs.append((name, meter))
+        return meter
+
     def _source(self, name: str, source: Source) -> Source:
         if self._clocks.frozen or self._is_metered(name):
-            source = MeteredSource(source, self._meter(name), fill=self._clocks.frozen)
+            source = MeteredSource(source, self._input_meter(name), fill=self._clocks.frozen)
         self._channels[name] = source
         return source
 
@@ -107,7 +113,7 @@ class Wiring:
                 return StreamNode(volume, time, source=self._source(name, given))
             self._keep = self._keep or ExitStack()
             given = spooled(given, self._wait, self._keep)
-        contents = InputContents(given, self._meter(name), self._wait)
+        contents = InputContents(given, self._input_meter(name), self._wait)
         self._channels[name] = contents
         return ReadOnlyFile(volume, contents, time)
 
@@ -117,6 +123,11 @@ class Wiring:
         node = OutputFile(volume, fd, self._budget, self._meter(name), self._wait)
         self._channels[name] = node
         return node
+
+    def unreadable(self) -> str:
+        """Of a frozen launch, which input is not what another launch with the same would read, and why; else empty."""
+        found = (f"{name} {meter.unreadable}" for name, meter in self._inputs if meter.unreadable)
+        return next(found, "") if self._clocks.frozen else ""
 
     def statistics(self) -> dict[str, ChannelStatistics]:
         return {name: channel.statistics() for name, channel in self._channels.items()}

@@ -4,6 +4,8 @@ day; and real launches of the same program beside them are as real as ever."""
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -21,19 +23,21 @@ from insitu.runtime.client import Launch, LaunchRequest
 from insitu.runtime.engines import Engines
 from insitu.runtime.errors import BadRequest, ProgramRejected
 from insitu.runtime.form import digest_of, form_of, is_frozen
+from insitu.runtime.questions import Questions
 from insitu.runtime.record import Record
 from insitu.sandbox import raw
 from insitu.sandbox.channels import FileInput, FileSource
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import FROZEN_START, Frozen
+from insitu.sandbox.digest import program_digest
 from insitu.sandbox.launch import Launch as SandboxLaunch
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.program import to_wasm
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
 from tests.sandbox.frozen import ASKED, asking, bringing
-from tests.sandbox.guests import FROZEN_NAN, NAN, OWN_NAN, puppet
-from tests.sandbox.named import RESULT, file
+from tests.sandbox.guests import FROZEN_NAN, NAN, OWN_NAN, puppet, script
+from tests.sandbox.named import RESULT, file, image
 
 GIVEN = b"".join(b"word%d and %d more\n" % (n % 97, n) for n in range(700))
 
@@ -350,6 +354,65 @@ def test_nobody_is_sent_a_word_that_they_may_not_know(monkeypatch: pytest.Monkey
                 assert not launch.start(LaunchRequest("cat", frozen=frozen), 0, 1).frozen
     ours.close()
     assert ["frozen" in message for message in sent] == [False, True]
+
+
+def test_an_input_that_cannot_be_read_makes_no_result(start_node: StartNode, programs: Path) -> None:
+    node = start_node(programs=programs)
+    unreadable = os.open("/proc/self/mem", os.O_RDONLY)
+    _, record = node.run("copy", stdin=unreadable, frozen=True)
+    os.close(unreadable)
+    assert (record.outcome.exit_code, record.outcome.ok) == (0, False)
+    assert record.outcome.broken == "stdin could not be read: I/O error"
+
+
+def test_what_is_prepared_for_later_is_so_in_the_form_that_it_asks_for(
+    start_node: StartNode, programs: Path, expected: Seen
+) -> None:
+    node = start_node()
+    data = (programs / "iced.zip").read_bytes()
+    with Questions.connect(node.path, timeout=60) as questions:
+        info = questions.bring(program_digest(data), [data], tenant="AUTH_test", prepare=True)
+    assert info.frozen
+    before = node.client.ping()
+    assert before["loaded"] == 1
+    assert ask(node, program=info.digest) == expected
+    assert node.client.ping()["loaded_bytes"] == before["loaded_bytes"]
+
+
+# Files of a bundle.
+
+
+def test_files_of_a_bundle_are_the_same_in_either_isolation_and_without_a_node(
+    start_node: StartNode, programs: Path, tmp_path: Path
+) -> None:
+    """Times, numbers and the order of a directory included, whatever else was loaded before."""
+    source = tmp_path / "filed"
+    (source / "files" / "dev").mkdir(parents=True)
+    for name in ("b", "a", "é"):
+        (source / "files" / name).write_text(name)
+    (source / "filed.wasm").write_bytes((programs / "puppet.wasm").read_bytes())
+    (source / "program.toml").write_text('name = "filed"\nfrozen = true\n')
+    place = tmp_path / "programs"
+    place.mkdir()
+    (place / "filed.zip").write_bytes(build(source)[0])
+    (place / "iced.zip").write_bytes((programs / "iced.zip").read_bytes())
+    memory = bytearray(image(64))
+    memory[:1] = b"a"
+    calls: list[tuple[str | int, ...]] = [
+        ("fd_readdir", 3, 5000, 500, 0, 4900),
+        ("path_filestat_get", 3, 0, 0, 1, 4000),
+        ("fd_filestat_get", 3, 4100),
+    ]
+    given = script(calls, bytes(memory))
+    (tmp_path / "given").write_bytes(given)
+    command = [sys.executable, "-m", "insitu", "run", "-i", "given", "programs/filed.zip"]
+    here = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=60, check=True)
+    assert here.stderr == bytes(12), "every call was answered"
+    for isolation in ("process", "shared"):
+        node = start_node("--isolation", isolation, programs=place)
+        for program in ("iced", "filed", "filed"):
+            output, record = node.run(program, stdin=given)
+            assert program == "iced" or (output, record.outcome.stderr) == (here.stdout, here.stderr)
 
 
 # What it costs who does not ask for it.

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from insitu.sandbox.channels import FileSource, Source, StreamSource, make_pollable
+from insitu.sandbox.channels import FileInput, FileSource, Source, StreamSource, make_pollable
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import FROZEN_START, Frozen
 from insitu.sandbox.errors import ChannelError, EngineError
@@ -27,7 +27,7 @@ from tests.guests.pictures import encode, photo
 from tests.sandbox.conftest import draining, pipe
 from tests.sandbox.frozen import ASKED, asking, coming
 from tests.sandbox.guests import COPY, FROZEN_NAN, IMAGE, LOOP, NAN, module, puppet, script, vectors
-from tests.sandbox.named import DATA, RESULT, image, read
+from tests.sandbox.named import DATA, RESULT, file, image, opened, read
 
 SHIPPED = Path(__file__).parents[2] / "insitu" / "programs"
 PATIENT = Limits(wall=120)
@@ -260,3 +260,43 @@ def test_vectors_of_many_parts_are_filled_in_order(runner: Runner) -> None:
             found.append(freeze(runner, program, source)[1])
     assert found[0] == found[1]
     assert b"".join(found[0][at : at + length] for at, length in parts) == data
+
+
+# What is not the input's own.
+
+
+def test_an_input_that_cannot_be_read_makes_no_result(runner: Runner) -> None:
+    """The guest takes it for the end, and says that all is well. Another time it may be read."""
+    shrugs = """
+      (i32.store (i32.const 0) (i32.const 64)) (i32.store (i32.const 4) (i32.const 8))
+      (drop (call $fd_read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))"""
+    fd = os.open("/proc/self/mem", os.O_RDONLY)  # a regular file, and nothing is mapped at its beginning
+    try:
+        outcome, _ = freeze(runner, runner.compile(to_wasm(module(shrugs).encode())), FileSource(fd))
+        plain = Runner()
+        launch = Launch(["guest"], FileSource(fd), 1, Limits(), channels=Channels())
+        real = plain.run(plain.compile(to_wasm(module(shrugs).encode())), launch)
+    finally:
+        os.close(fd)
+    assert (outcome.exit_code, outcome.ok) == (0, False)
+    assert outcome.sentence() == "exit code 0 (stdin could not be read: I/O error)"
+    assert (real.exit_code, real.ok) == (0, True), "it saw the error, and that is all that there is to it"
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_named_input_that_is_cut_meanwhile_makes_no_result(runner: Runner, frozen: bool) -> None:
+    program = runner.compile(to_wasm(puppet().encode()))
+    calls = script([opened("dev/in/one"), read(4, 0), read(4, 0)], image(64))
+    with coming("file", calls) as (stdin, _), file(TEXT) as one, file() as stdout:
+        launch = Launch(
+            ["guest"],
+            stdin,
+            stdout,
+            PATIENT,
+            channels=Channels(inputs={"one": FileInput(one)}),
+            frozen=Frozen() if frozen else None,
+            on_start=lambda: os.ftruncate(one, 10),
+        )
+        outcome = runner.run(program, launch)
+    assert outcome.exit_code == 0
+    assert outcome.broken == ("in/one became shorter while it was read" if frozen else "")
