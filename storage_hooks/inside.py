@@ -5,6 +5,7 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
     proxy → object server      X-Backend-Run            the client's X-Run, byte for byte
                                X-Backend-Run-Terms      JSON {"tenant": …, "limits": {…}}
                                X-Backend-Run-Signature  the run switch's (see signature.py)
+                               the same three           with PUT: the bytes of a program (see bringing.py)
     object server → proxy      X-Backend-Run-Id         a launch was started; the body is frames (see frames.py)
                                X-Backend-Run-Program    digest of the program that ran
                                X-Backend-Run-Type       its content type, or "source": the object's own
@@ -39,6 +40,9 @@ ENV_TERMS = "HTTP_X_BACKEND_RUN_TERMS"
 ENV_SIGNATURE = "HTTP_X_BACKEND_RUN_SIGNATURE"
 ENV_PROVIDER = "insitu.provider"
 """In the environ of a run: a callable that gives the bytes of its program, for nodes that lack it."""
+
+ENV_PROVIDER = "insitu.provider"
+"""In the environ of a marked request whose program is `sha256:…`: its `bringing.Provider`, for nodes that lack it."""
 
 ID = "X-Backend-Run-Id"
 PROGRAM = "X-Backend-Run-Program"

@@ -24,7 +24,8 @@ It must stand immediately left of the object-server app, which must keep `splice
 
 A GET that the proxy's run hook marked is answered with a program's output instead of the object's bytes. The object
 server opens the object as always, so existence, expiry, and conditional headers are Swift's; then the open file goes to
-the node. Any other request passes untouched, for the price of one dictionary look-up.
+the node. Any other request passes untouched, for the price of one dictionary look-up. (A marked PUT brings a program
+that the node lacks, see bringing.py.)
 
 * No signature of a proxy's under it: 403, and nothing was looked at. Another storage node may take it.
 * Node down or without room: 503, nothing was started, and the run switch asks the next replica.
@@ -50,7 +51,7 @@ from swift.common.wsgi import WSGIContext
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import BadRequest, Busy, NodeError, NodeUnavailable
 from insitu.runtime.grammar import GrammarError
-from insitu.storage_hooks import green, inside, signature
+from insitu.storage_hooks import bringing, green, inside, signature
 from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
@@ -58,6 +59,8 @@ from insitu.storage_hooks.repair import Repairs
 from insitu.storage_hooks.signature import SignatureError, Statement
 
 StartResponse = Callable[..., Any]
+
+_METHODS = frozenset(("GET", bringing.METHOD))
 
 # Length and ranges are the object's, not the result's. The rest the proxy's filters still need (a static symlink is
 # checked against the ETag), and the run hook drops what does not speak of the result.
@@ -92,17 +95,32 @@ class ObjectHook:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         value = environ.get(inside.ENV_REQUEST)
-        if value is None or environ["REQUEST_METHOD"] != "GET":
+        if value is None or environ["REQUEST_METHOD"] not in _METHODS:
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
         try:
             signature.check(self.keys, environ.get(inside.ENV_SIGNATURE), _statement(environ), time.time())
         except SignatureError as why:
             return self._unsigned(str(why), environ, start_response)
+        if environ["REQUEST_METHOD"] == bringing.METHOD:
+            return self._take_in(value, environ, start_response)
         if "HTTP_RANGE" in environ:
             start_response("409 Conflict", [("Content-Type", "text/plain"), ("Content-Length", "0")])
             return [b""]
         return self._run(value, environ, start_response)
+
+    def _take_in(self, value: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        headers: Headers = [("Content-Type", "text/plain"), ("Content-Length", "0"), ("Connection", "close")]
+        try:
+            bringing.take_in(self.local, value, environ["wsgi.input"])
+        except NodeError as why:
+            headers = [*self._refusal(why.code, str(why), []), ("Connection", "close")]
+            self.logger.warning("%s: took in no program (%s): %s", self.local.name, why.code, why)
+            start_response("503 Service Unavailable", headers)
+            return [b""]
+        self.logger.info("%s: took in program %s", self.local.name, value)
+        start_response("201 Created", headers)
+        return [b""]
 
     def _run(self, value: str, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         context = WSGIContext(self.app)
@@ -145,9 +163,11 @@ class ObjectHook:
             terms = Terms.decode(environ.get(inside.ENV_TERMS, ""))
         except (GrammarError, TermsError) as why:
             raise BadRequest(str(why)) from None
+        if asked.inputs:
+            raise BadRequest("further inputs are the proxy's to open: such a run is none for a storage node")
         _device, _partition, account, container, name = split_path(environ["PATH_INFO"], 5, 5, True)
         request = LaunchRequest(
-            program=asked.program,
+            program=asked.digest or asked.program,
             args=asked.args,
             tenant=terms.tenant,
             request_id=environ.get("HTTP_X_TRANS_ID", ""),

@@ -40,17 +40,26 @@ class Refusal:
     retry_after: str | None
 
 
+def address(node: Any) -> tuple[Any, ...]:
+    """Which storage node, whatever copy of the ring's entry it is."""
+    return node["ip"], node["port"], node["device"]
+
+
 class RunApplication(Application):  # one request's; never called twice
     """See the module. Made by `of`, never by its constructor."""
 
     node: dict[str, Any] | None
     """The node that was asked last, from the ring: with `index`, or `handoff_index`."""
+    first: dict[str, Any] | None
+    """The node to ask first, if it is one of the object's own."""
     refusals: list[Refusal]
     settled: bool
     """Nobody else may be asked: something may have started."""
 
     @classmethod
-    def of(cls, app: Application, node_timeout: float, error_limiter: Any) -> "RunApplication":
+    def of(
+        cls, app: Application, node_timeout: float, error_limiter: Any, first: dict[str, Any] | None = None
+    ) -> "RunApplication":
         """A copy of the proxy's application for one run."""
         made = cls.__new__(cls)
         made.__dict__.update(app.__dict__)
@@ -58,6 +67,7 @@ class RunApplication(Application):  # one request's; never called twice
         made.error_limiter = error_limiter
         made.object_chunk_size = HEADER_SIZE
         made.node = None
+        made.first = first
         made.refusals = []
         made.settled = False
         made._checking = False
@@ -77,6 +87,13 @@ class RunApplication(Application):  # one request's; never called twice
                 }
             )
         return options
+
+    def sort_nodes(self, nodes: list[dict[str, Any]], policy: Any = None) -> list[dict[str, Any]]:
+        """The order in which the object's own nodes are asked."""
+        ordered: list[dict[str, Any]] = super().sort_nodes(nodes, policy)
+        if self.first is not None:
+            ordered.sort(key=lambda node: address(node) != address(self.first))
+        return ordered
 
     def set_node_timing(self, node: dict[str, Any], timing: float) -> None:
         """After the request was sent to a node."""

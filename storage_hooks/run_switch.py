@@ -23,23 +23,37 @@ client's connection without the last chunk.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from swift.common.error_limiter import ErrorLimiter
 from swift.common.utils import close_if_possible, generate_trans_id, get_logger
 from swift.common.wsgi import WSGIContext
 from swift.proxy.server import Application
 
-from insitu.runtime.errors import NodeLost
-from insitu.storage_hooks import inside, signature
+from insitu.runtime.errors import Busy, NodeError, NodeLost, NodeUnavailable, ProgramRejected, UnknownProgram
+from insitu.runtime.grammar import GrammarError
+from insitu.storage_hooks import bringing, inside, signature
 from insitu.storage_hooks.framed import frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
-from insitu.storage_hooks.run_application import RunApplication
+from insitu.storage_hooks.run_application import RunApplication, address
 from insitu.storage_hooks.signature import Statement
 
 StartResponse = Callable[..., Any]
 
 _UNTIL_IT_IS_MENDED = "60"
+
+
+class _Asked(NamedTuple):
+    """What Swift answered, of which no byte was read yet."""
+
+    app: RunApplication
+    status: str
+    headers: Headers
+    body: Any
+    exc_info: Any
+
+    def close(self) -> None:
+        close_if_possible(self.body)
 
 
 class RunSwitch:
@@ -73,28 +87,43 @@ class RunSwitch:
             return answer
         # Asking every replica for the newest would run the program on each.
         newest = environ.pop("HTTP_X_NEWEST", None)
-        self._sign(environ)
-        app = RunApplication.of(self.app, self.node_timeout, self.error_limiter)
-        context = WSGIContext(app)
-        body = context._app_call(environ)
-        headers: Headers = context._response_headers
-        status: str = context._response_status
+        asked = self._ask(environ)
+        brought = set[tuple[Any, ...]]()
+        while (node := _lacking(asked, environ)) is not None and address(node) not in brought:
+            brought.add(address(node))
+            pieces = environ[inside.ENV_PROVIDER]()
+            if pieces is None:
+                break
+            asked.close()
+            try:
+                self._bring(node, pieces, environ)
+            except NodeError as why:
+                return self._not_brought(node, why, start_response)
+            asked = self._ask(environ, node)
+        app, status, headers = asked.app, asked.status, asked.headers
         if inside.find(headers, inside.ID) is not None:
-            return self._result(app, body, headers, environ, start_response)
+            return self._result(app, asked.body, headers, environ, start_response)
         if app.settled and status.startswith("5"):
-            return self._unknown(app, body, start_response)
+            return self._unknown(app, asked.body, start_response)
         if _refused_everywhere(app, status):
-            return self._nowhere(app, body, start_response)
+            return self._nowhere(app, asked.body, start_response)
         if _is_plain(status, headers):
             # Of what came so far nothing was read, and this way it is Swift's own read, with all that makes it safe.
-            close_if_possible(body)
+            asked.close()
             inside.unmark(environ)
             if newest is not None:
                 environ["HTTP_X_NEWEST"] = newest
             answer = self.app(environ, start_response)
             return answer
-        start_response(status, headers, context._response_exc_info)
-        return body  # type: ignore[no-any-return]
+        start_response(status, headers, asked.exc_info)
+        return asked.body  # type: ignore[no-any-return]
+
+    def _ask(self, environ: Environ, first: dict[str, Any] | None = None) -> "_Asked":
+        self._sign(environ)
+        app = RunApplication.of(self.app, self.node_timeout, self.error_limiter, first)
+        context = WSGIContext(app)
+        body = context._app_call(environ)
+        return _Asked(app, context._response_status, context._response_headers, body, context._response_exc_info)
 
     def _sign(self, environ: Environ) -> None:
         # It is signed too, and Swift would make one later when it sees none.
@@ -110,7 +139,25 @@ class RunSwitch:
             terms=environ.get(inside.ENV_TERMS, ""),
             transaction=environ["swift.trans_id"],
         )
-        environ[inside.ENV_SIGNATURE] = signature.sign(self.key, statement, time.time(), self.lifetime)
+        environ[inside.ENV_SIGNATURE] = self._signature(statement)
+
+    def _signature(self, statement: Statement) -> str:
+        return signature.sign(self.key, statement, time.time(), self.lifetime)
+
+    def _bring(self, node: dict[str, Any], pieces: Iterable[bytes], environ: Environ) -> None:
+        """Bring the program of a run to a storage node that lacks it. Raises `NodeError`."""
+        digest = _program_of(environ[inside.ENV_REQUEST])
+        transaction = environ["swift.trans_id"]
+        statement = Statement(bringing.METHOD, bringing.path_of(digest), digest, "", transaction)
+        headers = {
+            inside.REQUEST: digest,
+            inside.SIGNATURE: self._signature(statement),
+            "X-Trans-Id": transaction,
+        }
+        try:
+            bringing.bring(node, digest, pieces, headers, (self.app.conn_timeout, self.node_timeout))
+        finally:
+            close_if_possible(pieces)
 
     def _result(
         self, app: RunApplication, body: Any, headers: Headers, environ: Environ, start_response: StartResponse
@@ -128,6 +175,15 @@ class RunSwitch:
         self.logger.error("a run was sent to %s (%s), and no answer came", where, app.node)
         reason = "the storage node that was asked gave no answer; whether the program ran there is unknown"
         start_response("200 OK", _refused(NodeLost.code, reason))
+        return [b""]
+
+    def _not_brought(self, node: dict[str, Any], why: NodeError, start_response: StartResponse) -> Iterable[bytes]:
+        self.logger.warning("no program was brought to %s: %s", _where("a node", node), why)
+        if isinstance(why, ProgramRejected):
+            start_response("200 OK", _refused(why.code, str(why)))
+        else:
+            code = why.code if isinstance(why, Busy) else NodeUnavailable.code
+            start_response("503 Service Unavailable", [*_refused(code, str(why)), ("Retry-After", "2")])
         return [b""]
 
     def _nowhere(self, app: RunApplication, body: Any, start_response: StartResponse) -> Iterable[bytes]:
@@ -150,6 +206,22 @@ def _refused_everywhere(app: RunApplication, status: str) -> bool:
         return False
     # Who refuses a signature has not looked for the object; what others say of it holds.
     return not status.startswith("404 ") or any(refusal.code != inside.MISCONFIGURED for refusal in app.refusals)
+
+
+def _lacking(asked: _Asked, environ: Environ) -> dict[str, Any] | None:
+    """The storage node that has not got the program, where it can be brought one."""
+    if inside.find(asked.headers, inside.REFUSED) != UnknownProgram.code or inside.ENV_PROVIDER not in environ:
+        return None
+    return asked.app.node if _program_of(environ[inside.ENV_REQUEST]) else None
+
+
+def _program_of(value: str) -> str:
+    """The program of a mark, if it is named by its digest, else nothing: a name is what each node calls so."""
+    try:
+        asked = inside.parse_header(value)
+    except GrammarError:
+        return ""
+    return asked.digest or (asked.program if asked.program.startswith("sha256:") else "")
 
 
 def _lifetime(conf: Mapping[str, str]) -> int:

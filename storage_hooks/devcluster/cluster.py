@@ -48,6 +48,7 @@ class DevCluster:
         daemons: bool = True,
         log_level: str = "INFO",
         cache: Path | None = None,
+        apart: bool = False,
         settings: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
     ) -> None:
         self._temporary = directory is None
@@ -59,6 +60,7 @@ class DevCluster:
             daemons=daemons,
             log_level=log_level,
             cache=cache,
+            apart=apart,
             settings={place: dict(lines) for place, lines in settings.items()},
             temporary=self._temporary,
         ).checked()

@@ -27,6 +27,8 @@ class Options:
     log_level: str = "INFO"
     cache: Path | None = None
     """Where the nodes keep compiled programs; in the cluster's own directory unless told."""
+    apart: bool = False
+    """Each node has a cache of its own, as on machines of their own: it knows only the programs that came to it."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """More lines of configuration, or other ones: name and value by "SERVER/SECTION", as "proxy/app:proxy-server"."""
     temporary: bool = False

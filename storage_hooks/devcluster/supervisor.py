@@ -160,7 +160,8 @@ class Supervisor:
         name = f"node-{node}"
         options = self.options
         command = [sys.executable, "-m", "insitu", "node", "--socket", str(self.layout.socket(node))]
-        command += ["--name", f"object-{node}", "--cache", str(options.cache or self.layout.cache)]
+        cache = options.cache or self.layout.cache
+        command += ["--name", f"object-{node}", "--cache", str(cache / name if options.apart else cache)]
         command += ["--journal", str(self.layout.journal(node))]
         for directory in options.programs:
             command += ["--programs", str(directory)]

@@ -61,12 +61,14 @@ class Replica:
         """Its .data files that Swift has put aside."""
         return self._places("quarantined")
 
-    def ask(self, method: str, headers: Mapping[str, str], body: bytes | None = None) -> "Said":
+    def ask(
+        self, method: str, headers: Mapping[str, str], body: bytes | None = None, *, path: str | None = None
+    ) -> "Said":
         """Straight to the object server."""
         with closing(http.client.HTTPConnection(self.node.ip, self.node.port, timeout=PATIENCE)) as connection:
-            path = f"/{self.node.device}/{self.partition}{quote(self.path)}"
+            place = f"/{self.node.device}/{self.partition}{quote(path or self.path)}"
             index = str(list(self.cluster.state().rings).index(self.policy))
-            connection.request(method, path, body, {"X-Backend-Storage-Policy-Index": index, **headers})
+            connection.request(method, place, body, {"X-Backend-Storage-Policy-Index": index, **headers})
             response = connection.getresponse()
             return Said(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
