@@ -20,6 +20,7 @@ from http.client import HTTPException
 from typing import Any, Final
 
 from swift.common.bufferedhttp import http_connect
+from swift.common.utils import close_if_possible
 
 from insitu.runtime.client import PIECE
 from insitu.runtime.errors import BY_CODE, NodeError, NodeUnavailable, ProgramRejected
@@ -98,17 +99,20 @@ def bring(
 def _bounded(pieces: Iterable[bytes], digest: str) -> Iterator[bytes]:
     size = 0
     source = iter(pieces)
-    while True:
-        try:
-            piece = next(source, None)
-        except Exception as why:  # noqa: BLE001 - wherever it comes from
-            raise NodeUnavailable(f"program {digest} could not be read: {why!r}") from None
-        if piece is None:
-            return
-        size += len(piece)
-        if size > MAX_PROGRAM:
-            raise ProgramRejected(f"program {digest}: over {MAX_PROGRAM} bytes, and no more are allowed")
-        yield piece
+    try:
+        while True:
+            try:
+                piece = next(source, None)
+            except Exception as why:  # noqa: BLE001 - wherever it comes from
+                raise NodeUnavailable(f"program {digest} could not be read: {why!r}") from None
+            if piece is None:
+                return
+            size += len(piece)
+            if size > MAX_PROGRAM:
+                raise ProgramRejected(f"program {digest}: over {MAX_PROGRAM} bytes, and no more are allowed")
+            yield piece
+    finally:
+        close_if_possible(source)
 
 
 def _chunked(pieces: Iterable[bytes]) -> Iterator[bytes]:

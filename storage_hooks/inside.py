@@ -39,9 +39,6 @@ ENV_REQUEST = "HTTP_X_BACKEND_RUN"
 ENV_TERMS = "HTTP_X_BACKEND_RUN_TERMS"
 ENV_SIGNATURE = "HTTP_X_BACKEND_RUN_SIGNATURE"
 ENV_PROVIDER = "insitu.provider"
-"""In the environ of a run: a callable that gives the bytes of its program, for nodes that lack it."""
-
-ENV_PROVIDER = "insitu.provider"
 """In the environ of a marked request whose program is `sha256:…`: its `bringing.Provider`, for nodes that lack it."""
 
 ID = "X-Backend-Run-Id"

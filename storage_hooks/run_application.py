@@ -17,6 +17,7 @@ Swift calls the methods below at the moments their comments name; the tests with
 """
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,7 +41,10 @@ class Refusal:
     retry_after: str | None
 
 
-def address(node: Any) -> tuple[Any, ...]:
+Address = tuple[Any, ...]
+
+
+def address(node: Any) -> Address:
     """Which storage node, whatever copy of the ring's entry it is."""
     return node["ip"], node["port"], node["device"]
 
@@ -52,13 +56,20 @@ class RunApplication(Application):  # one request's; never called twice
     """The node that was asked last, from the ring: with `index`, or `handoff_index`."""
     first: dict[str, Any] | None
     """The node to ask first, if it is one of the object's own."""
+    avoided: Collection[Address]
+    """Nodes not to ask."""
     refusals: list[Refusal]
     settled: bool
     """Nobody else may be asked: something may have started."""
 
     @classmethod
     def of(
-        cls, app: Application, node_timeout: float, error_limiter: Any, first: dict[str, Any] | None = None
+        cls,
+        app: Application,
+        node_timeout: float,
+        error_limiter: Any,
+        first: dict[str, Any] | None = None,
+        avoided: Collection[Address] = (),
     ) -> "RunApplication":
         """A copy of the proxy's application for one run."""
         made = cls.__new__(cls)
@@ -67,7 +78,7 @@ class RunApplication(Application):  # one request's; never called twice
         made.error_limiter = error_limiter
         made.object_chunk_size = HEADER_SIZE
         made.node = None
-        made.first = first
+        made.first, made.avoided = first, avoided
         made.refusals = []
         made.settled = False
         made._checking = False
@@ -131,7 +142,7 @@ class RunApplication(Application):  # one request's; never called twice
 
     def error_limited(self, node: Any) -> bool:
         """May this node be asked?"""
-        if self.settled:
+        if self.settled or (self.avoided and address(node) in self.avoided):
             return True
         limited: bool = super().error_limited(node)
         return limited

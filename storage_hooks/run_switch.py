@@ -22,7 +22,7 @@ client's connection without the last chunk.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from swift.common.error_limiter import ErrorLimiter
@@ -35,7 +35,7 @@ from insitu.runtime.grammar import GrammarError
 from insitu.storage_hooks import bringing, inside, signature
 from insitu.storage_hooks.framed import frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
-from insitu.storage_hooks.run_application import RunApplication, address
+from insitu.storage_hooks.run_application import Address, RunApplication, address
 from insitu.storage_hooks.signature import Statement
 
 StartResponse = Callable[..., Any]
@@ -88,7 +88,9 @@ class RunSwitch:
         # Asking every replica for the newest would run the program on each.
         newest = environ.pop("HTTP_X_NEWEST", None)
         asked = self._ask(environ)
-        brought = set[tuple[Any, ...]]()
+        brought = set[Address]()
+        avoided = set[Address]()
+        failed: NodeError | None = None
         while (node := _lacking(asked, environ)) is not None and address(node) not in brought:
             brought.add(address(node))
             pieces = environ[inside.ENV_PROVIDER]()
@@ -98,8 +100,12 @@ class RunSwitch:
             try:
                 self._bring(node, pieces, environ)
             except NodeError as why:
-                return self._not_brought(node, why, start_response)
-            asked = self._ask(environ, node)
+                self.logger.warning("no program was brought to %s: %s", address(node), why)
+                failed = why
+                if isinstance(why, ProgramRejected):
+                    return self._not_brought(failed, start_response)
+                avoided.add(address(node))
+            asked = self._ask(environ, node, avoided)
         app, status, headers = asked.app, asked.status, asked.headers
         if inside.find(headers, inside.ID) is not None:
             return self._result(app, asked.body, headers, environ, start_response)
@@ -107,6 +113,9 @@ class RunSwitch:
             return self._unknown(app, asked.body, start_response)
         if _refused_everywhere(app, status):
             return self._nowhere(app, asked.body, start_response)
+        if failed is not None and status.startswith("503 "):
+            asked.close()
+            return self._not_brought(failed, start_response)
         if _is_plain(status, headers):
             # Of what came so far nothing was read, and this way it is Swift's own read, with all that makes it safe.
             asked.close()
@@ -118,9 +127,11 @@ class RunSwitch:
         start_response(status, headers, asked.exc_info)
         return asked.body  # type: ignore[no-any-return]
 
-    def _ask(self, environ: Environ, first: dict[str, Any] | None = None) -> "_Asked":
+    def _ask(
+        self, environ: Environ, first: dict[str, Any] | None = None, avoided: Collection[Address] = ()
+    ) -> "_Asked":
         self._sign(environ)
-        app = RunApplication.of(self.app, self.node_timeout, self.error_limiter, first)
+        app = RunApplication.of(self.app, self.node_timeout, self.error_limiter, first, avoided)
         context = WSGIContext(app)
         body = context._app_call(environ)
         return _Asked(app, context._response_status, context._response_headers, body, context._response_exc_info)
@@ -177,8 +188,7 @@ class RunSwitch:
         start_response("200 OK", _refused(NodeLost.code, reason))
         return [b""]
 
-    def _not_brought(self, node: dict[str, Any], why: NodeError, start_response: StartResponse) -> Iterable[bytes]:
-        self.logger.warning("no program was brought to %s: %s", _where("a node", node), why)
+    def _not_brought(self, why: NodeError, start_response: StartResponse) -> Iterable[bytes]:
         if isinstance(why, ProgramRejected):
             start_response("200 OK", _refused(why.code, str(why)))
         else:
