@@ -94,7 +94,10 @@ def malformed(why: str) -> Problem:
 
 def wrong_method(method: str) -> Problem:
     return Problem(
-        400, "not-a-read", "Programs run on reads only", f"X-Run came with {method}, and only GET runs a program"
+        400,
+        "not-a-read",
+        "Programs run on reads and writes only",
+        f"X-Run came with {method}, and only GET, PUT and COPY run a program",
     )
 
 
@@ -114,7 +117,7 @@ def no_such_object(path: str) -> Problem:
 
 def unsupported_object(why: str) -> Problem:
     """The object's bytes are not whole on one node, so no program can be given them there."""
-    return Problem(400, "unsupported-object", "Programs cannot run on this object yet", why)
+    return Problem(400, "unsupported-object", "Programs cannot run on this object", why)
 
 
 def malformed_policy(why: str) -> Problem:
@@ -211,7 +214,7 @@ def refused(code: str, reason: str) -> Problem:
         Busy.code: (503, "No storage node has room for a run now"),
         NodeUnavailable.code: (503, "No storage node can run programs now"),
         inside.MISCONFIGURED: (503, "The storage's hooks are misconfigured"),
-        inside.UNSUPPORTED: (400, "Programs cannot run on this object yet"),
+        inside.UNSUPPORTED: (400, "Programs cannot run on this object"),
         NodeLost.code: (500, "The run was lost"),
     }.get(code, (500, "The run was lost"))
     kind = {inside.UNSUPPORTED: "unsupported-object", BadRequest.code: "bad-run-request"}.get(code, code)
