@@ -9,6 +9,7 @@ In this order, so that nobody learns of a program, and nothing is read for anybo
 """
 
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 from swift.common.swob import Request
 from swift.proxy.controllers.base import get_container_info
@@ -44,8 +45,13 @@ class Deciding:
         widening = rights.widen(environ, policy, *where) if named else None
         self.authorize(environ, "read_acl")
         self._may(environ, policy, request)
+        let_in = widening is not None and widening.used
+        if let_in:
+            # Of the object's result, and not of its manifest, or of a symlink itself.
+            query = parse_qsl(environ.get("QUERY_STRING") or "", keep_blank_values=True)
+            environ["QUERY_STRING"] = urlencode([(name, value) for name, value in query if name == "version-id"])
         # Extra inputs and the program are no part of what the owner opened: only of what he named.
-        return self._order(environ, where, request, owners=named, let_in=widening is not None and widening.used)
+        return self._order(environ, where, request, owners=named, let_in=let_in)
 
     def writing(self, environ: Environ, where: Where, request: RunRequest, policy: Policy) -> Order:
         """For a run on what is written. Raises `Refused`, `Denied`."""

@@ -119,7 +119,7 @@ def _header(key: str) -> str:
 
 
 CONTAINER: Final = _Kind("Container", CONTAINER_FIELDS, ("X-Container-Run-", "X-Container-Programs"))
-ACCOUNT: Final = _Kind("Account", ACCOUNT_FIELDS, ("X-Account-Run",))
+ACCOUNT: Final = _Kind("Account", ACCOUNT_FIELDS, ("X-Account-Run-", "X-Account-Runs"))
 
 
 def _set(kind: _Kind, app: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:

@@ -311,10 +311,32 @@ def test_a_large_object_there_shows_its_segments_to_those_who_may_read_them(
         assert owner.ask("PUT", owner.path(name) + "?multipart-manifest=put", {}, manifest).status == 201
     colleague = Somebody(owner, "test:tester3")
     assert colleague.get(name="open").body == b"an open part"
+    # Its manifest is no result, and neither is a symlink itself.
+    assert colleague.get("?multipart-manifest=get", "open").body == b"an open part"
+    assert colleague.get("?format=raw&multipart%2Dmanifest=get", "open").body == b"an open part"
     answer = colleague.get(name="closed")
     assert b"a part" not in answer.body
     assert answer.status >= 400 or not answer.whole
     assert owner.get("closed").body == b"a part"
+
+
+def test_older_versions_are_for_those_who_may_read_the_object(owner: Store) -> None:
+    there = f"/v1/{owner.account}/{owner.container}"
+    assert owner.ask("POST", there, {"X-Versions-Enabled": "true"}).status == 204
+    try:
+        first = owner.put("versioned", SECRET).headers["x-object-version-id"]
+        owner.put("versioned", b"later")
+        say(owner, Run_Allow="copy", Run_Read="test2:tester2")
+        stranger = Somebody(owner, "test2:tester2")
+        old = owner.path("versioned") + f"?version-id={first}"
+        assert stranger.run("copy", "versioned").body == b"later"
+        for headers in ({}, {"X-Run": "-"}, {"X-Run": "copy"}, {"X-Run": "args"}):
+            for method in ("GET", "HEAD"):
+                refused(owner, stranger.ask(method, old, headers))
+    finally:
+        assert owner.ask("POST", there, {"X-Versions-Enabled": "false"}).status == 204
+        for entry in json.loads(owner.ask("GET", there + "?versions&format=json", {}).body):
+            owner.ask("DELETE", owner.path(entry["name"]) + f"?version-id={entry['version_id']}", {})
 
 
 def test_filters_by_type_hold_for_those_who_may_read_results_only(owner: Store) -> None:
