@@ -241,11 +241,13 @@ def _cache_control(value: str) -> str:
 
 
 def _age(value: str) -> float:
-    if (seconds := parse_duration(value)) < 1:
-        raise ValueError(f"{value!r} is less than a second")
+    seconds = parse_duration(value)
+    if not 1 <= seconds <= _AGE_MAX:
+        raise ValueError(f"{value[:80]!r} is not between a second and ten years")
     return seconds
 
 
+_AGE_MAX: Final = 10 * 365 * 24 * 3600.0
 _C: Final = "X-Container-"
 CONTAINER_FIELDS: Final = (
     Field(_C + "Run-On-Read", "on_read", parse_run),

@@ -3,8 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from insitu.runtime.grammar import RunRequest, parse_run
+from insitu.runtime.grammar import GrammarError, RunRequest, parse_run
+from insitu.sandbox.errors import LimitsError
 from insitu.storage_hooks.policies import (
     ACCOUNT_FIELDS,
     ACCOUNT_NONE,
@@ -176,3 +179,32 @@ def test_entries_of_the_list_of_allowed_runs(entry: str, request_: str, admitted
 def test_the_type_of_a_put(header: str | None, detect: str | None, path: str, expected: str) -> None:
     given = {"PATH_INFO": path, "CONTENT_TYPE": header, "HTTP_X_DETECT_CONTENT_TYPE": detect}
     assert type_of_put({key: value for key, value in given.items() if value is not None}) == expected
+
+
+_words = st.lists(
+    st.sampled_from(
+        [".r:", "*", ".rlistings", "-", "a:b", ":", ",", " ", "/", "image", "%", "in.x=", "on", "1h", "9" * 400]
+    )
+    | st.text(max_size=5),
+    max_size=8,
+).map("".join)
+
+
+@pytest.mark.parametrize("field", CONTAINER_FIELDS + ACCOUNT_FIELDS, ids=lambda field: field.header)
+@given(value=_words)
+def test_any_value_means_something_or_is_refused_by_its_own_error(field: Any, value: str) -> None:
+    try:
+        meant = field.parse(value)
+    except (GrammarError, LimitsError, ValueError) as why:
+        str(why).encode()
+    else:
+        # It is read again at every request, and then never differently.
+        assert field.parse(value) == meant
+        hash(meant)
+        if field.name == "derived_age":
+            assert 1 <= int(meant) < 1 << 31
+        if field.name == "derived_bytes":
+            assert meant >= 0
+        if field.name == "cache_control":
+            assert meant.isascii()
+            assert meant.isprintable()
