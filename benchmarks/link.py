@@ -4,7 +4,7 @@ namespace of its own:
     unshare -Urn python -m benchmarks.link PHOTO PAIRS
 
 All of the cluster stands in that namespace, on its loopback. What goes to or from 127.0.0.100, where a relay listens
-in the proxy's place, is held to 100 Mbit/s each way; all else is not. The relay counts the bytes. One line of JSON for each
+in the proxy's place, is held to 100 Mbit/s each way; all else is not. The relay counts the bytes. One line of JSON a
 pair: seconds and bytes of both sides.
 """
 
