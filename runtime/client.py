@@ -51,6 +51,9 @@ class LaunchRequest:
     frozen: bool = False
     """The same output, stderr and fuel for the same input, whenever and wherever; a program may also ask for that
     itself. Its named inputs must then be regular files."""
+    figures: bool = True
+    """Whether the record of a launch with named channels, or of a frozen one, has the figures of every channel. Their
+    sums it has anyway; without, it is smaller and made sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,8 @@ class Launch(Connection):
             message["isolation"] = request.isolation
         if request.md5:
             message["md5"] = request.md5
+        if not request.figures:
+            message["figures"] = False
         if request.frozen:
             message["frozen"] = True
         fds = [stdin, stdout]

@@ -370,6 +370,7 @@ class Node:
             last=task.isolation == "process",
             named=task.named,
             md5=task.md5,
+            figures=task.figures or task.frozen,  # a frozen one may be kept, and is replayed to the byte
         )
         try:
             self._force.send(worker, message, task.fds)
@@ -557,7 +558,8 @@ class Node:
     def _usage(self, task: Task, cpu_ns: int) -> Usage:
         return Usage(cpu_us=cpu_ns // 1000, wall_us=(time.monotonic_ns() - task.begun) // 1000)
 
-    def _record(self, task: Task, outcome: Outcome, launch_us: int) -> None:
+    def _record(self, task: Task, known: Outcome, launch_us: int) -> None:
+        outcome = known if task.figures or not known.channels else replace(known, channels={})
         if task.timer is not None:
             task.timer.cancel()
         record = Record(
@@ -589,19 +591,19 @@ class Node:
         else:
             answer()
         if self._keeper is not None:
-            self._keep(self._keeper, task, record)
+            self._keep(self._keeper, task, record, known)
 
     # Bundles of failed launches.
 
     @staticmethod
-    def _keep(keeper: Keeper, task: Task, record: Record) -> None:
+    def _keep(keeper: Keeper, task: Task, record: Record, outcome: Outcome) -> None:
         held, task.held = task.held, None
         if held is None:
             return  # it never had a worker
-        if failed(record.outcome):
+        if failed(outcome):
             names = ("id", "request_id", "tenant", "object", "node")
             origin = {name: str(getattr(record, name)) for name in names}
-            given = (task.id, task.info, task.args, task.env, task.limits, record.outcome, origin, held)
+            given = (task.id, task.info, task.args, task.env, task.limits, outcome, origin, held)
             keeper.keep(FailedLaunch(*given, frozen=task.frozen, unread=task.unread))
         else:
             held.close()

@@ -46,6 +46,8 @@ class Task:
     md5: str = ""
     """What stdin has, if it is undamaged; empty: nobody knows."""
     isolation: str = "process"
+    figures: bool = True
+    """Whether its record has those of every channel, if it has named ones or is frozen."""
     frozen: bool = False
     accepted: bool = False
     worker: int | None = None
@@ -98,8 +100,9 @@ def parse(
         raise BadRequest(f"env: over {MAX_ENV} bytes")
     if not isinstance(limits, dict):
         raise BadRequest("limits: not a map")
-    if not isinstance(message.get("frozen", False), bool):
-        raise BadRequest(f"frozen: {message['frozen']!r} is neither true nor false")
+    for name in ("frozen", "figures"):
+        if not isinstance(message.get(name, False), bool):
+            raise BadRequest(f"{name}: {repr(message[name])[:200]} is neither true nor false")
     channels = named(message, fds)
     name = program(message)
     try:
@@ -127,6 +130,7 @@ def parse(
         begun=begun,
         named=channels,
         md5=_md5(message.get("md5", "")),
+        figures=message.get("figures", True),
         frozen=frozen,
     )
 

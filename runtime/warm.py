@@ -74,10 +74,11 @@ def launch_message(
     last: bool,
     named: Named = NONE,
     md5: str = "",
+    figures: bool = True,
 ) -> wire.Message:
-    """A launch as a worker gets it. `stderr`: bytes kept of its beginning, and as many of its end.
-    `last`: the worker's last. `md5`: of stdin, if that is to be checked. What it names goes along only where it names
-    something."""
+    """A launch as a worker gets it. `stderr`: bytes kept of its beginning, and as many of its end. `last`: the worker's
+    last. `md5`: of stdin, if that is to be checked. `figures`: whether those of every channel are told. What it names
+    goes along only where it names something."""
     message: wire.Message = {
         "form": form,
         "argv": [name, *args],
@@ -88,4 +89,6 @@ def launch_message(
     }
     if md5:
         message["md5"] = md5
+    if not figures:
+        message["figures"] = False
     return message if named is NONE else message | {"inputs": named.inputs, "outputs": named.outputs}

@@ -122,4 +122,5 @@ def _channels(message: Mapping[str, Any], fds: Sequence[int], *, frozen: bool) -
     return Channels(
         inputs=sources,
         outputs=dict(zip(outputs, taken, strict=True)),
+        figures=message.get("figures", True),
     )

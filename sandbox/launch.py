@@ -167,22 +167,16 @@ class Runner:
                 self._alarm.clear()
                 guest.table.close_all()
             elapsed = time.monotonic() - begun
-            if wiring is None:
-                channels: Mapping[str, ChannelStatistics] = {}
-                bytes_in, bytes_out = stdin.bytes, stdout.bytes
-            else:
-                channels = wiring.statistics()
-                bytes_in = sum(one.bytes_read for one in channels.values())
-                bytes_out = sum(one.bytes_written for one in channels.values()) - channels["stderr"].bytes_written
             usage = Usage(
                 fuel=fuel - instance.fuel_left(),
                 cpu_us=(time.thread_time_ns() - cpu) // 1000,
                 wall_us=int(elapsed * 1e6),
                 memory_peak=instance.memory_size() if instance.has_memory else 0,
-                bytes_in=bytes_in,
-                bytes_out=bytes_out,
+                bytes_in=stdin.bytes if wiring is None else wiring.bytes_in(),
+                bytes_out=stdout.bytes if wiring is None else wiring.bytes_out(),
                 bytes_err=stderr.bytes,
             )
+            channels = {} if wiring is None else wiring.statistics()
             outcome = self._outcome(guest, failure, limits, usage, elapsed, stderr.kept(), channels)
             if budget.broken is not None:
                 outcome = replace(outcome, broken=_broken(launch, *budget.broken))

@@ -44,6 +44,10 @@ class InputContents:
         self._fd, self._start, self._meter, self._wait = given.fd, given.start, meter, wait
         self.size = max(0, os.fstat(given.fd).st_size - given.start)
 
+    @property
+    def bytes(self) -> int:
+        return self._meter.bytes
+
     def open(self) -> None: ...
 
     def close(self) -> None: ...
@@ -100,6 +104,11 @@ class OutputFile(Node):
     @property
     def size(self) -> int:
         return self._size
+
+    @property
+    def bytes(self) -> int:
+        """Written so far."""
+        return self._meter.bytes
 
     def write(self, views: Sequence[memoryview], offset: int) -> int:
         meter, budget = self._meter, self._budget

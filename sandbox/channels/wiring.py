@@ -31,7 +31,7 @@ class Channels:
     `inputs` by name, seen as /dev/in/NAME; `outputs` by name, host descriptors seen as /dev/out/NAME: a regular file is
     written at any place, anything else (see `make_pollable`) only goes on. `quotas` by channel: "stdin", "stdout",
     "stderr", "in/NAME", "out/NAME". `digests`: of all of them. Asking for any of it, or for `Channels()`, gives an
-    outcome the figures of every channel.
+    outcome the figures of every channel, unless `figures` says not.
 
     Raises `ChannelError` for a malformed name, or a quota of a channel that is not there.
     """
@@ -40,6 +40,7 @@ class Channels:
     outputs: Mapping[str, int] = field(default_factory=dict)
     quotas: Mapping[str, Quota] = field(default_factory=dict)
     digests: bool = False
+    figures: bool = True
 
     def __post_init__(self) -> None:
         for name in (*self.inputs, *self.outputs):
@@ -129,7 +130,16 @@ class Wiring:
         found = (f"{name} {meter.unreadable}" for name, meter in self._inputs if meter.unreadable)
         return next(found, "") if self._clocks.frozen else ""
 
+    def bytes_in(self) -> int:
+        return sum(one.bytes for name, one in self._channels.items() if name == "stdin" or name.startswith("in/"))
+
+    def bytes_out(self) -> int:
+        return sum(one.bytes for name, one in self._channels.items() if name == "stdout" or name.startswith("out/"))
+
     def statistics(self) -> dict[str, ChannelStatistics]:
+        """Of every channel, if that was asked for."""
+        if not self._asked.figures:
+            return {}
         return {name: channel.statistics() for name, channel in self._channels.items()}
 
     def close(self) -> None:

@@ -115,6 +115,7 @@ class NodeProcess:
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
         frozen: bool = False,
+        figures: bool = True,
     ) -> Iterator[Run]:
         with contextlib.ExitStack() as stack:
             if isinstance(stdin, bytes):
@@ -135,6 +136,7 @@ class NodeProcess:
                 request_id="tx1",
                 md5=md5,
                 frozen=frozen,
+                figures=figures,
             )
             try:
                 accepted = launch.start(request, stdin, write, inputs=inputs, outputs=outputs)
@@ -155,6 +157,7 @@ class NodeProcess:
         inputs: Mapping[str, int] | None = None,
         outputs: Mapping[str, int] | None = None,
         frozen: bool = False,
+        figures: bool = True,
     ) -> tuple[bytes, Record]:
         """From beginning to end."""
         with self.launching(
@@ -169,6 +172,7 @@ class NodeProcess:
             inputs=inputs,
             outputs=outputs,
             frozen=frozen,
+            figures=figures,
         ) as under_way:
             return under_way.finish()
 

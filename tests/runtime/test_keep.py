@@ -126,12 +126,14 @@ def test_a_frozen_launch_that_failed_replays_to_the_unit(start_node: StartNode, 
     data = b"0123456789" * 1000
     _, record = node.run("picky", "an argument", stdin=data, frozen=True)
     _, stopped = node.run("loop", limits=Limits(fuel=1000), frozen=True)
+    _, plain = node.run("picky", "an argument", stdin=data, frozen=True, figures=False)
+    assert (plain.outcome.channels, plain.outcome.usage.fuel) == ({}, record.outcome.usage.fuel)
     _, late = node.run("loop", limits=Limits(wall=0.2), frozen=True)
     place = kept(node, record.id)
     found = read(place)
     assert found.frozen is not None
     assert found.inexact == ""
-    for one in (place, kept(node, stopped.id)):
+    for one in (place, kept(node, stopped.id), kept(node, plain.id)):
         done = replayed(one)
         assert done.returncode == 0, done
         assert done.stdout.startswith("the same: "), done.stdout

@@ -30,7 +30,21 @@ from insitu.sandbox.outcome import ChannelStatistics
 from tests.runtime.conftest import NodeProcess, StartNode, eventually
 from tests.runtime.test_node import GOOD
 from tests.sandbox.guests import puppet, script
-from tests.sandbox.named import BADF, DATA, NOENT, RESULT, SPIPE, Call, content, file, image, opened, read, write
+from tests.sandbox.named import (
+    BADF,
+    DATA,
+    NOENT,
+    RESULT,
+    SPIPE,
+    Call,
+    content,
+    file,
+    image,
+    opened,
+    read,
+    stream,
+    write,
+)
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +304,48 @@ def test_every_call_on_them_is_one_that_a_confined_worker_may_make(node: NodePro
 
 
 # What a program declares.
+
+
+def with_words(node: NodeProcess, **words: Any) -> Record:
+    """A launch that reads and writes named channels, and in the end breaks a rule, so that it fails."""
+    calls = [opened("dev/in/one"), read(4, 10), opened("dev/out/one"), write(5, 100), opened("dev/in/two"), read(6)]
+    with (
+        file(script(calls, image(6))) as stdin,
+        file(b"0123456789abcdef") as one,
+        stream("pipe", b"xyz") as (_, two),
+        file() as taken,
+        ExitStack() as stack,
+    ):
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        launch = stack.enter_context(Launch.connect(node.path, 30))
+        inputs = {"one": one} | ({} if words.get("frozen") else {"two": two._fd})  # type: ignore[union-attr]
+        request = LaunchRequest("puppet", tenant="t", **words)
+        launch.start(request, stdin, writing, inputs=inputs, outputs={"one": taken})
+        os.close(writing)
+        return launch.outcome()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_figures_that_are_not_wanted_are_not_told_and_the_sums_are(node: NodeProcess, *, frozen: bool) -> None:
+    told, untold = (with_words(node, frozen=frozen, figures=figures) for figures in (True, False))
+    assert len(told.outcome.channels) == 5 + (not frozen)
+    assert untold.outcome.channels == {}
+    for name in ("bytes_in", "bytes_out", "bytes_err", "fuel"):
+        assert getattr(untold.outcome.usage, name) == getattr(told.outcome.usage, name) > 0
+    with sqlite3.connect(node.journal) as journal:
+        query = "SELECT channels, bytes_in, bytes_out FROM launches WHERE id = ?"
+        found = journal.execute(query, [untold.id]).fetchone()
+    assert found == (None, untold.outcome.usage.bytes_in, untold.outcome.usage.bytes_out)
+
+
+@pytest.mark.parametrize("words", [{"figures": 1}, {"figures": None}, {"figures": "no"}])
+def test_words_for_it_that_are_none(node: NodeProcess, words: dict[str, object]) -> None:
+    message = {"op": "launch", "program": "copy", "args": [], "tenant": "", "request_id": "", "object": "", "v": 1}
+    with file() as stdin, file() as stdout, Launch.connect(node.path, 30) as launch:
+        wire.send(launch._sock, message | {"limits": {}, "env": {}} | words, [stdin, stdout])
+        with pytest.raises(BadRequest, match=r"figures: .* is neither true nor false"):
+            launch._receive(NodeUnavailable, "")
 
 
 def test_a_program_that_declares_channels_must_be_given_them(node: NodeProcess) -> None:
