@@ -1,8 +1,7 @@
 """What one more output costs a launch: `cat` of 1 KB with a pipe as /dev/out/meta, which it never opens, and without.
 
-So the hooks launch everything, without the figures of every channel in the record: a program may say through it what kind
-of result it makes. Each side has a node of its
-own, for a node keeps workers warm for launches as the last one was.
+So the hooks launch everything, without the figures of every channel in the record: a program may say through it what
+kind of result it makes. Each side has a node of its own: one keeps workers warm for launches as the last one was.
 """
 
 import os

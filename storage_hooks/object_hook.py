@@ -175,6 +175,7 @@ class ObjectHook:
             limits=terms.limits,
             env={},
             md5=md5,
+            figures=False,  # of stdin and stdout alone: its sums say as much
         )
         return self.local.launch(
             request, source, green.client_socket(environ), damaged=self.repairs.of(environ) if md5 else None

@@ -173,6 +173,7 @@ class Runs:
             object=order.object,
             limits=self.limits,
             env={},
+            figures=bool(order.request.inputs),  # of stdin and stdout alone the sums say as much
         )
 
     def _ran(self, source: Headers, headers: Headers, body: Any, watch: ClientWatch | None) -> Ran:
