@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from swift.common.middleware import tempauth
+from swift.common.middleware import keystoneauth, tempauth
 from swift.common.swob import Request
 
 from insitu.runtime.grammar import RunRequest, parse_run
@@ -103,7 +103,8 @@ class Silence:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempauth, "get_logger", lambda *_words, **_more: Silence())
+    for module in (tempauth, keystoneauth.swift_utils):
+        monkeypatch.setattr(module, "get_logger", lambda *_words, **_more: Silence())
 
 
 class Door:
@@ -230,3 +231,61 @@ def test_tempurl_s_own_word_is_not_widened() -> None:
     door.environ["swift.authorize"] = lambda req: denied
     assert door.widen() is not None
     assert door.ask() == 401
+
+
+class KeystoneDoor(Door):
+    """The same with keystoneauth, as it is behind keystonemiddleware: it says who came in headers of its own."""
+
+    def __init__(self, project: str | None, user: str = "u", role: str = "member") -> None:
+        super().__init__("", Policy(on_read=REDACT, run_read="b:*,c:reader", read_acl="d:all"))
+        del self.environ["swift.authorize"], self.environ["REMOTE_USER"]
+        for info in self.environ["swift.infocache"].values():
+            info["sysmeta"] = {"project-domain-id": "default"}
+        if project is not None:
+            self.environ |= {
+                "HTTP_X_IDENTITY_STATUS": "Confirmed",
+                "HTTP_X_PROJECT_ID": project,
+                "HTTP_X_PROJECT_NAME": project,
+                "HTTP_X_USER_ID": user,
+                "HTTP_X_USER_NAME": user,
+                "HTTP_X_ROLES": role,
+            }
+        keystoneauth.KeystoneAuth(lambda environ, _start: [], {"operator_roles": "admin"})(self.environ, None)
+
+
+@pytest.mark.parametrize(
+    ("who", "plain", "result", "used", "caller"),
+    [
+        (("a", "u", "admin"), True, True, False, Caller.USER),
+        (("a", "u", "member"), False, False, False, Caller.USER),
+        (("b", "u", "member"), False, True, True, Caller.USER),
+        (("c", "reader", "member"), False, True, True, Caller.USER),
+        (("c", "u", "admin"), False, False, False, Caller.USER),
+        (("d", "all", "member"), True, True, False, Caller.USER),
+        ((None,), False, False, False, Caller.ANONYMOUS),
+    ],
+)
+def test_keystone_s_users_are_asked_about_in_the_same_way(
+    who: tuple[Any, ...], plain: bool, result: bool, used: bool, caller: Caller
+) -> None:
+    door = KeystoneDoor(*who)
+    assert Caller.of(door.environ) is caller
+    assert (door.ask(acl="d:all") is None) is plain
+    widening = door.widen()
+    assert widening is not None
+    assert (door.ask() is None) is result
+    assert (door.ask(acl="d:all") is None) is result
+    assert widening.used is used
+    assert door.ask("/v1/AUTH_a/c/o2") is not None or plain
+    assert door.ask(method="PUT") is not None or who[-1] == "admin"
+
+
+def test_keystone_s_anonymous_readers_of_results() -> None:
+    door = KeystoneDoor(None)
+    door.policy = Policy(on_read=REDACT, run_read=".r:*")
+    assert door.ask() == 401
+    widening = door.widen()
+    assert widening is not None
+    assert door.ask() is None
+    assert widening.used
+    assert door.ask("/v1/AUTH_a/c/o2") == 401
