@@ -291,6 +291,40 @@ def test_a_spawner_that_died_makes_both_again(start_node: StartNode, programs: P
     assert int.from_bytes(node.run("nan")[0], "little") == OWN_NAN
 
 
+ORDERS = """
+import sys
+try:
+    from insitu.runtime import spawner
+except ImportError:
+    pass
+else:
+    honest = spawner.Spawner._fork
+    def fork(self, message, *fds):
+        print("warm", *message["warm"], file=sys.stderr, flush=True)
+        honest(self, message, *fds)
+    spawner.Spawner._fork = fork
+"""
+
+
+def test_workers_are_warmed_in_the_form_that_is_asked_for(
+    start_node: StartNode, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(ORDERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    node = start_node(programs=programs)
+    for _ in range(3):
+        _, record = node.run("copy", stdin=b"x", frozen=True)
+        node.calm()
+    lines = [line for line in node.log.read_text().splitlines() if line.startswith("warm")]
+    assert f"warm {form_of(record.digest, frozen=True)}" in lines
+    assert f"warm {record.digest}" not in lines
+    for _ in range(3):
+        node.run("copy", stdin=b"x")
+        node.calm()
+    both = {"warm", record.digest, form_of(record.digest, frozen=True)}
+    assert both in [set(line.split()) for line in node.log.read_text().splitlines()]
+
+
 # What it may not be given.
 
 
