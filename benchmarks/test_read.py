@@ -8,7 +8,7 @@ import http.client
 import itertools
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -46,6 +46,8 @@ class Reader:
     def __init__(self, stored: Stored) -> None:
         self._stored = stored
         self._connection = http.client.HTTPConnection(stored.host, stored.port, timeout=60)
+        self.headers: Mapping[str, str] = {}
+        """Of the last answer."""
         self._buffer = memoryview(bytearray(len(stored.data) + 1))  # one more, so that too long a body is seen
 
     def turns(self, run: str | None = None) -> Turns:
@@ -63,7 +65,8 @@ class Reader:
                 at += got
             yield None
             assert response.status == 200, (response.status, bytes(self._buffer[:at]))
-            assert ("X-Run-Id" in response.headers) == (run is not None)
+            self.headers = dict(response.headers)
+            assert ("X-Run-Where" in response.headers) == (run is not None)
             assert at == len(stored.data)
             assert self._buffer[:at] == stored.data
 

@@ -208,8 +208,10 @@ class Store:
             raise AttemptFailed(
                 Failure("refused", "its name has a segment '.' or '..', which HTTP clients take out of a path")
             )
+        # Not kept as a derived object: what a task reads is read once, and its launch is the job's.
+        asked = {"X-Run": run, "Cache-Control": "no-store"}
         try:
-            headers, body = self._conn().get_object(container, name, resp_chunk_size=CHUNK, headers={"X-Run": run})
+            headers, body = self._conn().get_object(container, name, resp_chunk_size=CHUNK, headers=asked)
         except (swiftclient.ClientException, *_BROKEN) as why:
             raise AttemptFailed(_failure(why, program)) from None
         run_id = headers.get("x-run-id")

@@ -12,7 +12,7 @@ import socket as plain_socket
 import struct
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from swift.common.concurrency import Event, Timeout, getcurrent, hubs, socket
 from swift.common.concurrency import LightQueue as Queue
@@ -24,9 +24,11 @@ __all__ = [
     "ClientGone",
     "ClientWatch",
     "Event",
+    "Pending",
     "Queue",
     "QueueFull",
     "Timeout",
+    "begin",
     "client_socket",
     "connect",
     "peer_gone",
@@ -39,6 +41,8 @@ __all__ = [
 QueueFull: type[Exception] = _queue.Full
 """What `Queue.put` raises when there was no room in time."""
 
+
+T = TypeVar("T")
 
 _connect = ctypes.CDLL(None, use_errno=True).connect
 
@@ -114,6 +118,23 @@ def write_all(fd: int, data: bytes) -> None:
             view = view[os.write(fd, view) :]
         except BlockingIOError:
             _trampoline(fd, write=True)
+
+
+class Pending(Generic[T]):
+    """Something that is under way; see `begin`."""
+
+    def __init__(self, thread: Any) -> None:
+        self._thread = thread
+
+    def result(self) -> T:
+        """Wait for it. Raises what it raised."""
+        found: T = self._thread.wait()
+        return found
+
+
+def begin(what: Callable[[], T]) -> Pending[T]:
+    """Begin `what` now, in a green thread of its own, and get its result later."""
+    return Pending(_spawn(what))
 
 
 def client_socket(environ: dict[str, Any]) -> Any | None:

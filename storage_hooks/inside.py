@@ -10,6 +10,7 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
                                X-Backend-Run-Program    digest of the program that ran
                                X-Backend-Run-Type       its content type, or "source": the object's own
                                X-Backend-Run-Node       name of the node
+                               X-Backend-Run-Frozen     its launches are frozen: the result can be kept
                                X-Backend-Run-Refused    nothing was started: an error's code (see runtime.errors)
                                X-Backend-Run-Passed     nothing was started: Swift's own answer, whatever it is
                                X-Backend-Run-Reason     why, for people, percent-encoded
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+from insitu.runtime.client import Accepted
 from insitu.runtime.grammar import RunRequest, parse_run
 from insitu.sandbox.errors import LimitsError
 from insitu.sandbox.limits import Limits
@@ -48,6 +50,7 @@ NODE = "X-Backend-Run-Node"
 REFUSED = "X-Backend-Run-Refused"
 PASSED = "X-Backend-Run-Passed"
 REASON = "X-Backend-Run-Reason"
+FROZEN = "X-Backend-Run-Frozen"
 WHERE = "X-Backend-Run-Where"
 OUTCOME = "X-Backend-Run-Outcome"
 META = "X-Backend-Run-Meta"
@@ -118,6 +121,11 @@ def decode_outcome(value: str) -> Outcome:
 
 
 Headers = list[tuple[str, str]]
+
+
+def frozen_header(accepted: Accepted) -> Headers:
+    """Says that a launch was frozen, where it was."""
+    return [(FROZEN, "1")] if accepted.frozen else []
 
 
 def find(headers: Headers, name: str) -> str | None:

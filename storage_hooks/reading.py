@@ -25,10 +25,20 @@ _PIECE = 64 << 10
 def read(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
     """Answer a GET with a run. Raises `Refused`, `Answered`."""
     check_conditions(environ)
-    ran = runs.read(environ, order)
+    return answer(runs.read(environ, order), environ, start_response, order)
+
+
+def answer(
+    ran: Ran,
+    environ: Environ,
+    start_response: Callable[..., Any],
+    order: Order,
+    instead: Iterable[bytes] | None = None,
+) -> Iterable[bytes]:
+    """Answer with a result. `instead`: a body around that of `ran`, or of the same bytes. Raises `Refused`."""
     try:
         status, headers = answer_headers(ran, environ, let_in=order.let_in)
-        body: Iterable[bytes] = ran.body
+        body: Iterable[bytes] = ran.body if instead is None else instead
         if ran.length is None and green.speaks_http_1_0(environ):
             # Its end would be a closed connection, which may as well be a broken one.
             body, length = _whole(ran)

@@ -67,10 +67,15 @@ def answer_headers(ran: "Ran", environ: Environ, *, let_in: bool) -> tuple[str, 
         ]
     if ran.length is not None:
         headers.append(("Content-Length", str(ran.length)))
+    return status_line(said, environ), headers + own
+
+
+def status_line(said: Metadata, environ: Environ) -> str:
+    """What the program wants answered, as far as the client's protocol has it."""
     status = said.status
     if environ.get("swift.source") == "S3" and status != 200:
         status = 200 if status < 300 else 400  # s3api passes on little else
-    return f"{status} {_PHRASES[status]}" if status != said.status else said.status_line(), headers + own
+    return f"{status} {_PHRASES[status]}" if status != said.status else said.status_line()
 
 
 def without_users(headers: Headers) -> Headers:

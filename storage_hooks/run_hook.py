@@ -41,12 +41,14 @@ from insitu.storage_hooks import (
     policy_headers,
     problem,
     program_uploads,
-    reading,
     rights,
     writing,
 )
 from insitu.storage_hooks.copying import Copy
 from insitu.storage_hooks.deciding import Deciding, Where
+from insitu.storage_hooks.derived.making import Settings
+from insitu.storage_hooks.derived.manage import derived_request
+from insitu.storage_hooks.derived.serving import Derived
 from insitu.storage_hooks.inside import Environ
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.policies import NEED_TYPE, NONE, NeedType, Policy, PolicyError, container_policy, type_of_put
@@ -69,6 +71,7 @@ class RunHook:
         local = LocalNode(conf, "run_hook") if conf.get("socket") else None
         self._runs = Runs(app, _limits_of(conf), local, _size(conf, "max_input", 64 * MIB), logger)
         self._deciding = Deciding(app)
+        self._derived = Derived(self._runs, Settings.of(conf, self._runs.limits.wall or 0.0))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         # Gatekeeper has stripped it already, if it is where it belongs.
@@ -99,7 +102,9 @@ class RunHook:
         """A request for no object."""
         if asked is not None:
             raise Refused(problem.not_an_object(inside.native(environ["PATH_INFO"])[:200]))
-        answer = policy_headers.policy_request(self.app, environ, start_response)
+        answer = derived_request(self.app, environ, start_response)
+        if answer is None:
+            answer = policy_headers.policy_request(self.app, environ, start_response)
         if answer is None:
             answer = self.app(environ, start_response)
         return answer
@@ -130,9 +135,9 @@ class RunHook:
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
         order = self._deciding.reading(environ, where, request, policy)
-        answer_with = reading.head if environ["REQUEST_METHOD"] == "HEAD" else reading.read
+        answer_with = self._derived.head if environ["REQUEST_METHOD"] == "HEAD" else self._derived.read
         with discreetly(order.let_in):
-            return answer_with(self._runs, environ, start_response, order)
+            return answer_with(environ, start_response, order, policy)
 
     def _by_policy(
         self, rule: Callable[[str, str | None], RunRequest | NeedType | None], where: Where, type_of: Callable[[], str]

@@ -67,6 +67,8 @@ class Ran:
     length: int | None
     metadata: str | None = None
     """As `inside.META` had it."""
+    frozen: bool = False
+    """The launch was frozen: its result is the only one that there can be."""
     inputs: tuple[tuple[str, str], ...] = field(default=())
     """Extra inputs by channel, with the ETags of what was read."""
 
@@ -203,6 +205,7 @@ class Runs:
             body=Watched(body, watch),
             length=None if length is None else int(length),
             metadata=inside.find(headers, inside.META),
+            frozen=inside.find(headers, inside.FROZEN) is not None,
         )
 
     def _over(self, body: Any, watch: ClientWatch | None) -> None:

@@ -5,19 +5,22 @@ read what is stored. How a flight lands:
 
     stored             all who wait read the stored object
     a problem          the program failed, as it would for each of them: they all get the same answer
-    nothing            the leader's client went away, or storing failed: of those who wait the first leads, alone
+    nothing            the leader's client went away: of those who wait the first leads
+    alone              results of this key cannot be kept now: whoever waits runs the program on their own
 
 In other proxies others may lead at the same time: both results are the same bytes, and the later PUT replaces the
 earlier one.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Any, Final, Generic, TypeVar
 
 from insitu.storage_hooks.green import Event, Timeout
 
 P = TypeVar("P")
+
+_REMEMBERED: Final = 4096
 
 
 class Stored:
@@ -28,8 +31,13 @@ class Lead:
     """It is your turn to run the program, and to land."""
 
 
+class Alone:
+    """Run the program, and keep nothing."""
+
+
 STORED: Final = Stored()
 LEAD: Final = Lead()
+ALONE: Final = Alone()
 
 
 class Seat(Generic[P]):
@@ -41,14 +49,14 @@ class Seat(Generic[P]):
         self._news: Any = Event()
         self.leads = leads
 
-    def wait(self, seconds: float) -> Stored | Lead | P | None:
-        """What the flight came to for this seat; `LEAD` makes it the leader. None: nothing in time, the seat is left.
+    def wait(self, seconds: float) -> Stored | Lead | Alone | P:
+        """What the flight came to for this seat; `LEAD` makes it the leader. `ALONE` also when the time is up.
 
         Whatever is thrown into a green thread that waits, its seat is left.
         """
         try:
             with Timeout(seconds, False):
-                news: Stored | Lead | P = self._news.wait()
+                news: Stored | Lead | Alone | P = self._news.wait()
                 return news
         except BaseException:
             self.leave()
@@ -58,9 +66,9 @@ class Seat(Generic[P]):
             news = self._news.wait()
             return news
         self.leave()
-        return None
+        return ALONE
 
-    def land(self, with_: Stored | P | None) -> None:
+    def land(self, with_: Stored | Alone | P | None) -> None:
         """The leader's word; see the module. A second one, and one of a seat that does not lead, counts for nothing."""
         if self.leads:
             self.leads = False
@@ -73,7 +81,7 @@ class Seat(Generic[P]):
         else:
             self._flights._left(self._key, self)
 
-    def tell(self, news: Stored | Lead | P) -> None:
+    def tell(self, news: Stored | Lead | Alone | P) -> None:
         """For `Flights`."""
         self.leads = isinstance(news, Lead)
         self._news.send(news)
@@ -84,10 +92,17 @@ class Flights(Generic[P]):
 
     def __init__(self) -> None:
         self._waiting: dict[Hashable, deque[Seat[P]]] = {}
+        self.stored = 0
+        """How many flights have ended with a stored result."""
+        self._last_stored: OrderedDict[Hashable, int] = OrderedDict()
 
     def __len__(self) -> int:
         """How many are under way."""
         return len(self._waiting)
+
+    def stored_since(self, key: Hashable, before: int) -> bool:
+        """Has a flight of `key` ended well since `stored` was `before`? Who looked then may have looked too early."""
+        return self._last_stored.get(key, 0) > before
 
     def board(self, key: Hashable) -> Seat[P]:
         """A seat in the flight of `key`; the first one leads."""
@@ -99,12 +114,18 @@ class Flights(Generic[P]):
         waiting.append(seat)
         return seat
 
-    def _landed(self, key: Hashable, with_: Stored | P | None) -> None:
+    def _landed(self, key: Hashable, with_: Stored | Alone | P | None) -> None:
         waiting = self._waiting[key]
         if with_ is None and waiting:
             waiting.popleft().tell(LEAD)
             return
         del self._waiting[key]
+        if isinstance(with_, Stored):
+            self.stored += 1
+            self._last_stored[key] = self.stored
+            self._last_stored.move_to_end(key)
+            while len(self._last_stored) > _REMEMBERED:
+                self._last_stored.popitem(last=False)
         for seat in waiting:
             if with_ is not None:
                 seat.tell(with_)

@@ -144,6 +144,9 @@ class Tee:
         self._body = body
         self._chunks = iter(body)
         self._storing = storing
+        self._ended = False
+        self.broken: BaseException | None = None
+        """What the body raised, or that it was closed before its end: not the store is why nothing is stored."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -152,9 +155,11 @@ class Tee:
         try:
             chunk = next(self._chunks)
         except StopIteration:
+            self._ended = True
             self._storing.end()
             raise
         except BaseException as why:
+            self.broken = why
             self._storing.abort(f"the run failed: {why}")
             raise
         self._storing.add(chunk)
@@ -162,5 +167,7 @@ class Tee:
 
     def close(self) -> None:
         """Before the end of the body: the client went away, and nothing is stored."""
+        if not self._ended and self.broken is None:
+            self.broken = GivenUp("the client went away")
         self._storing.abort("the client went away")
         close_if_possible(self._body)

@@ -40,6 +40,7 @@ def derived_request(app: Any, environ: Environ, start_response: StartResponse) -
     account = _account(environ)
     if account is None or "derived" not in request.params:
         return None
+    environ["swift.format_listing"] = False  # the filter of that name is not to take it for one of Swift's
     refusal = _not_the_owner(environ)
     if refusal is not None:
         return refusal(environ, start_response)  # type: ignore[no-any-return]

@@ -16,10 +16,6 @@ MEMORY: Final = 1 << 20
 PIECE: Final = 1 << 16
 
 
-class TooLarge(Exception):
-    """The result is larger than what may be laid aside."""
-
-
 class Whole:
     """The bytes of a result that came to its end. Iterate it, once, or read it; `close` frees them."""
 
@@ -30,8 +26,8 @@ class Whole:
         """32 hexadecimal digits: what Swift would call its ETag."""
 
     @classmethod
-    def of(cls, body: Iterable[bytes], limit: int) -> Self:
-        """Take all of `body`, which is closed then. Raises what it raises, and `TooLarge` above `limit` bytes."""
+    def of(cls, body: Iterable[bytes]) -> Self:
+        """Take all of `body`, which is closed then. Raises what it raises."""
         # A plain open file: closed below on every way out but the good one.
         file = tempfile.SpooledTemporaryFile(MEMORY)  # noqa: SIM115
         digest = hashlib.md5(usedforsecurity=False)
@@ -39,8 +35,6 @@ class Whole:
         try:
             for chunk in body:
                 length += len(chunk)
-                if length > limit:
-                    raise TooLarge(f"the result is larger than {limit} bytes")
                 digest.update(chunk)
                 file.write(chunk)
             file.seek(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from swift.common.concurrency import sleep, spawn
 
-from insitu.storage_hooks.derived.flight import LEAD, STORED, Flights, Lead
+from insitu.storage_hooks.derived.flight import ALONE, LEAD, STORED, Flights, Lead
 
 
 @pytest.fixture
@@ -46,6 +46,13 @@ def test_a_problem_is_everybodys(flights: Flights[str]) -> None:
     assert [thread.wait() for thread in threads] == ["exit code 3"] * 3
 
 
+def test_what_cannot_be_kept_is_run_by_everybody(flights: Flights[str]) -> None:
+    leader = flights.board("k")
+    threads = wait_all(flights, 3)
+    leader.land(ALONE)
+    assert [thread.wait() for thread in threads] == [ALONE] * 3
+
+
 def test_when_the_leader_has_nothing_the_first_who_waits_leads_and_the_others_wait_on(flights: Flights[str]) -> None:
     leader = flights.board("k")
     seats = [flights.board("k") for _ in range(3)]
@@ -59,6 +66,18 @@ def test_when_the_leader_has_nothing_the_first_who_waits_leads_and_the_others_wa
     seats[1].land(STORED)
     assert threads[2].wait() is STORED
     assert len(flights) == 0
+
+
+def test_who_looked_too_early_is_told(flights: Flights[str]) -> None:
+    """Between its look and its boarding another flight of the same key came and ended."""
+    leader = flights.board("k")
+    before = flights.stored
+    assert not flights.stored_since("k", before)
+    leader.land(STORED)
+    assert flights.board("k").leads
+    assert flights.stored_since("k", before)
+    assert not flights.stored_since("k", flights.stored)
+    assert not flights.stored_since("other", before)
 
 
 def test_a_second_word_counts_for_nothing(flights: Flights[str]) -> None:
@@ -75,7 +94,7 @@ def test_who_has_waited_long_enough_goes_and_the_others_stay(flights: Flights[st
     leader = flights.board("k")
     impatient, patient = flights.board("k"), flights.board("k")
     thread = spawn(patient.wait, 30)
-    assert impatient.wait(0.01) is None
+    assert impatient.wait(0.01) is ALONE
     leader.land(None)
     assert thread.wait() is LEAD
 

@@ -5,7 +5,6 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -80,12 +79,6 @@ def test_what_did_not_end_well_is_not_there(cluster: DevCluster, account: str, e
     assert kept["read"] == "x" * 300_000
     assert in_proxy(cluster, "look", account=account, name=named()) is None
     assert in_proxy(cluster, "entries", account=account) == {"entries": [], "used": 0}
-    assert not pieces(cluster)
-
-
-def pieces(cluster: DevCluster) -> list[Path]:
-    """What object servers left unfinished."""
-    return [path for path in cluster.directory.glob("node*/d*/tmp*/*") if path.is_file()]
 
 
 def test_what_has_expired_is_not_there(cluster: DevCluster, account: str) -> None:
