@@ -46,9 +46,9 @@ from insitu.storage_hooks import (
 )
 from insitu.storage_hooks.copying import Copy
 from insitu.storage_hooks.deciding import Deciding, Where
-from insitu.storage_hooks.derived.making import Settings
 from insitu.storage_hooks.derived.manage import derived_request
 from insitu.storage_hooks.derived.serving import Derived
+from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.inside import Environ
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.policies import NEED_TYPE, NONE, NeedType, Policy, PolicyError, container_policy, type_of_put
