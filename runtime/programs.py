@@ -33,6 +33,7 @@ SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 _SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
 _SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
 _AGAIN: Final = 1.0  # seconds
+_KNOWN: Final = 10_000  # files
 _HEX: Final = re.compile(r"[0-9a-f]{64}")  # an arrival, known by its digest
 _PARTS: Final = re.compile(r"\d+|[A-Za-z]+")
 
@@ -78,15 +79,15 @@ class ProgramInfo:
 _SHARED: Final = {f.name for f in fields(ProgramInfo)} & {f.name for f in fields(Manifest)} - {"name", "version"}
 
 
-def described(data: bytes, file: str, name: str, stated: Manifest, *, bundle: bool) -> ProgramInfo:
-    """The program of those bytes, called `name` or, in its file's name, NAME@VERSION. Raises `ProgramRejected`."""
+def described(digest: str, file: str, name: str, stated: Manifest, *, bundle: bool) -> ProgramInfo:
+    """The program of that digest, called `name` or, in its file's name, NAME@VERSION. Raises `ProgramRejected`."""
     plain, _, version = name.partition("@")
     if bundle and plain != stated.name:
         raise ProgramRejected(f"program {name}: its manifest says that it is {stated.name!r}")
     if version and version != stated.version and (bundle or stated.version):
         raise ProgramRejected(f"program {name}: its manifest says that it is version {stated.version!r}")
     words = {key: getattr(stated, key) for key in _SHARED}
-    return ProgramInfo(plain, program_digest(data), file, version=stated.version or version, bundle=bundle, **words)
+    return ProgramInfo(plain, digest, file, version=stated.version or version, bundle=bundle, **words)
 
 
 class _Unread(ProgramRejected):
@@ -217,6 +218,9 @@ class ProgramStore:
                 raise
             except ProgramRejected as why:
                 known = (stamp, why)  # as dear to find out as anything
+            if len(self._known) >= _KNOWN:  # files come and go, and this is of any that ever was there
+                self._known.clear()
+                self._by_digest.clear()
             self._known[file] = known
         if isinstance(known[1], ProgramRejected):
             raise ProgramRejected(str(known[1]))
@@ -226,16 +230,20 @@ class ProgramStore:
         path = Path(file)
         if stamp[1] > MAX_PROGRAM:
             raise ProgramRejected(f"program {path.stem}: {stamp[1]} bytes, and at most {MAX_PROGRAM} are allowed")
-        try:
-            data = read_file(path, MAX_PROGRAM)
-        except OSError as why:
-            raise _Unread(f"program {path.stem}: cannot be read: {why.strerror}") from None
-        if len(data) > MAX_PROGRAM:
-            raise _Unread(f"program {path.stem}: over {MAX_PROGRAM} bytes, and no more are allowed")
         bundle = path.suffix == BUNDLE_SUFFIX
+        # To digest 128 MiB once more would hold up all launches for a third of a second.
+        digest = None if self._arrivals is None else self._arrivals.verified(file, stamp)
+        data = b""
+        if digest is None or bundle:
+            try:
+                data = read_file(path, MAX_PROGRAM)
+            except OSError as why:
+                raise _Unread(f"program {path.stem}: cannot be read: {why.strerror}") from None
+            if len(data) > MAX_PROGRAM:
+                raise _Unread(f"program {path.stem}: over {MAX_PROGRAM} bytes, and no more are allowed")
         stated = Bundle(data, f"program {path.stem}").manifest if bundle else _beside(path)
         name = stated.name if bundle and _HEX.fullmatch(path.stem) else path.stem
-        info = described(data, file, name, stated, bundle=bundle)
+        info = described(digest or program_digest(data), file, name, stated, bundle=bundle)
         self._by_digest[info.digest] = file
         return info
 

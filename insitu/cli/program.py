@@ -181,7 +181,7 @@ def _info(path: Path) -> ProgramInfo:
     data = _read(path)
     if is_archive(data):
         stated = Bundle(data, str(path)).manifest
-        return described(data, str(path), stated.name, stated, bundle=True)
+        return described(program_digest(data), str(path), stated.name, stated, bundle=True)
     return ProgramStore([path.parent]).find(path.stem)
 
 

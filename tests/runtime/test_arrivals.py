@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from insitu.runtime import programs as programs_module
 from insitu.runtime import wire
 from insitu.runtime.arrivals import Arrivals
 from insitu.runtime.client import Launch, LaunchRequest
@@ -288,6 +289,66 @@ def test_what_is_launched_again_and_again_stays(tmp_path: Path) -> None:
     arrive(arrivals, b"n" * 300)
     assert arrivals.find(digests[0]) is not None
     assert arrivals.find(digests[2]) is None
+
+
+def test_however_small_they_are_there_are_only_so_many(tmp_path: Path) -> None:
+    arrivals = Arrivals(tmp_path, count=20)
+    digests = []
+    for at in range(200):
+        digests.append(arrive(arrivals, b"%d" % at))
+        path = arrivals.find(digests[-1])
+        assert path is not None
+        os.utime(path, (at, at))
+        arrivals._used[path] = float(at)
+        assert len(os.listdir(tmp_path)) <= 20
+    there = [arrivals.find(digest) is not None for digest in digests]
+    assert there[-10:] == [True] * 10
+    assert sum(there) == len(os.listdir(tmp_path))
+
+
+def test_the_directory_is_looked_through_once_in_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[None] = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(None) or real(path))  # type: ignore[func-returns-value]
+    arrivals = Arrivals(tmp_path, most=10_000, count=50)
+    for at in range(1000):
+        arrive(arrivals, b"%d" % at * 50)
+    assert 0 < len(looked) < 400
+    assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) <= 10_000
+    # Another node of the same user fills it as well: that is seen, if later.
+    for at in range(200):
+        (tmp_path / f"{at:064x}.wasm").write_bytes(bytes(100))
+    for at in range(200):
+        arrive(arrivals, b"again %d" % at)
+    assert sum(entry.stat().st_size for entry in tmp_path.iterdir()) <= 10_000
+
+
+def test_what_was_held_against_its_digest_is_not_digested_again(
+    tmp_path: Path, copy: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrivals = Arrivals(tmp_path)
+    store = ProgramStore([], arrivals)
+    digests = [
+        arrive(arrivals, data) for data in (copy, zipped(Part(b"program.toml", b"name = 'z'"), Part(b"z.wasm", copy)))
+    ]
+    monkeypatch.setattr(programs_module, "program_digest", lambda _: "sha256:" + "0" * 64)
+    assert [store.find(digest).digest for digest in digests] == digests
+    path = arrivals.find(digests[0])
+    assert path is not None
+    Path(path).write_bytes(copy + b"\0")  # now it is
+    with pytest.raises(UnknownProgram):
+        store.find(digests[0])
+
+
+def test_a_store_forgets_files_that_were_there_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs_module, "_KNOWN", 20)
+    arrivals = Arrivals(tmp_path, count=5)
+    store = ProgramStore([], arrivals)
+    for at in range(100):
+        digest = arrive(arrivals, b"%d" % at)
+        assert store.find(digest).digest == digest
+    assert len(store._known) <= 20
+    assert len(store._by_digest) <= 20
 
 
 def test_a_file_that_became_another_is_forgotten(fresh: NodeProcess, tmp_path: Path, copy: bytes) -> None:
