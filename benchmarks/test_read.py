@@ -8,7 +8,8 @@ import http.client
 import itertools
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ KILOBYTE: Final = 1 << 10
 LARGE: Final = 64 << 20
 PLAIN_PAIRS: Final = 600
 GROUP: Final = 3  # clusters
+NODES: Final = 4
+EACH: Final = 10  # requests of each client in one turn of several
 _CONTAINER: Final = "bench"
 
 
@@ -82,9 +85,17 @@ def hooked() -> Iterator[DevCluster]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def unverified() -> Iterator[DevCluster]:
+    """Nothing that a program reads is held against the object's ETag."""
+    settings = {f"object-{n}/filter:object_hook": {"verify": "no"} for n in range(1, NODES + 1)}
+    with DevCluster(nodes=NODES, settings=settings) as running:
+        yield running
+
+
 @contextmanager
-def group(*, hooks: bool) -> Iterator[Turns]:
-    """Plain GETs of 1 KB, each from the next of several new clusters.
+def group(*, hooks: bool, clients: int = 1) -> Iterator[Turns]:
+    """Plain GETs of 1 KB, each from the next of several new clusters; by so many clients at once, so many each.
 
     Two clusters differ by a few per cent however equal they are made (measured: also with the same filters in both),
     and stay so for as long as they live. Several of a kind differ less.
@@ -93,9 +104,28 @@ def group(*, hooks: bool) -> Iterator[Turns]:
         readers = []
         for _ in range(GROUP):
             stored = Stored(stack.enter_context(DevCluster(hooks=hooks, daemons=hooks)), os.urandom(KILOBYTE))
-            readers.append(stack.enter_context(closing(Reader(stored))).turns())
+            turns = [stack.enter_context(closing(Reader(stored))).turns() for _ in range(clients)]
+            readers.append(
+                turns[0] if clients == 1 else together(turns, stack.enter_context(ThreadPoolExecutor(clients)))
+            )
         following = itertools.cycle(readers)
         yield lambda: next(following)()
+
+
+def together(turns: Sequence[Turns], threads: ThreadPoolExecutor) -> Turns:
+    """Of several clients at once, each EACH times; the time until the last is done."""
+
+    def one(own: Turns) -> None:
+        for _ in range(EACH):
+            for _section in own():
+                pass
+
+    def turn() -> Turn:
+        yield None
+        list(threads.map(one, turns))
+        yield None
+
+    return turn
 
 
 @pytest.fixture(scope="module")
@@ -105,23 +135,34 @@ def noise() -> Figure:
         return compare("plain clusters / plain clusters", one, other, pairs=PLAIN_PAIRS, warm_up=10 * GROUP)
 
 
-@pytest.mark.parametrize(
+SIZES: Final = pytest.mark.parametrize(
     ("what", "size", "pairs", "warm_up", "aim"),
-    [("1 KB", KILOBYTE, 300, 30, 1.3), ("64 MB", LARGE, 25, 4, 1.15)],
-    ids=["1KB", "64MB"],
+    [("1 KB", KILOBYTE, 300, 30, 1.3), ("1 MB", 1 << 20, 150, 15, None), ("64 MB", LARGE, 25, 4, 1.15)],
+    ids=["1KB", "1MB", "64MB"],
 )
+
+
+@SIZES
+@pytest.mark.parametrize("kind", ["hooked", "unverified"])
 def test_read_through_cat(
-    interleave: Interleave, hooked: DevCluster, what: str, size: int, pairs: int, warm_up: int, aim: float
+    interleave: Interleave,
+    request: pytest.FixtureRequest,
+    kind: str,
+    what: str,
+    size: int,
+    pairs: int,
+    warm_up: int,
+    aim: float | None,
 ) -> None:
-    stored = Stored(hooked, os.urandom(size))
+    stored = Stored(request.getfixturevalue(kind), os.urandom(size))
     with closing(Reader(stored)) as runs, closing(Reader(stored)) as reads:
         interleave(
-            f"GET {what} through cat / plain",
+            f"GET {what} through cat{'' if kind == 'hooked' else ', not verified,'} / plain",
             runs.turns("cat"),
             reads.turns(),
             pairs=pairs,
             warm_up=warm_up,
-            aim=Aim(aim),
+            aim=None if aim is None else Aim(aim),
         )
 
 
@@ -134,4 +175,17 @@ def test_plain_read_with_hooks_installed(interleave: Interleave, noise: Figure) 
             pairs=PLAIN_PAIRS,
             warm_up=10 * GROUP,
             aim=Aim(noise=noise),
+        )
+
+
+def test_plain_reads_of_eight_clients_with_hooks_installed(interleave: Interleave) -> None:
+    """The other way round it is requests per second."""
+    with group(hooks=True, clients=8) as installed, group(hooks=False, clients=8) as without:
+        interleave(
+            "plain GETs 1 KB of 8 clients, hooks installed / not",
+            installed,
+            without,
+            pairs=60,
+            warm_up=2 * GROUP,
+            aim=Aim(1.02),
         )
