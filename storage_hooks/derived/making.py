@@ -82,7 +82,8 @@ class Making:
         environ, order = asked.environ, asked.order
         ran = self._runs.read(environ, order)
         try:
-            self._programs.learn(ran.digest, ran.frozen)
+            for name in (ran.digest, order.request.program):
+                self._programs.learn(name, ran.frozen)
             keep = self._keep(ran, asked)
             if keep is None:
                 if seat is not None:

@@ -42,9 +42,9 @@ class Programs:
         self.learn(info.digest, frozen)
         return info.digest, frozen
 
-    def likely(self, program: str) -> bool:
-        """Whether its launches were frozen when it was last asked for."""
-        return self._frozen.get(program, False)
+    def likely(self, program: str) -> bool | None:
+        """Whether its launches were frozen when it was last asked for, or last ran; None: not known yet."""
+        return self._frozen.get(program)
 
     def learn(self, digest: str, frozen: bool) -> None:
         """What a run has told."""

@@ -137,7 +137,11 @@ class Derived:
         environ, order = asked.environ, asked.order
         program = order.request.program
         resolving = None
-        if asked.policy.derived or self._programs.likely(program):
+        likely = self._programs.likely(program)
+        if likely is False and not asked.policy.derived:
+            # Should it be another by now, its run will say so, and be kept. Nobody is asked meanwhile.
+            return None
+        if asked.policy.derived or likely:
             resolving = green.begin(lambda: self._programs.which(program))
         elif not self._may_be_kept(asked, which := self._programs.which(program)):
             return None
