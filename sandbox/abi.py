@@ -10,7 +10,7 @@ another end than before:
 * the guest's tree has other files, or its arguments and environment other words
 * another version of the engine computes differently: a mistake of its own that was mended, a feature that is now on
 
-A test keeps what a guest saw under this number, and fails when it sees anything else (tests/sandbox/test_abi.py).
+A test keeps what a guest saw under this number, and fails when it sees anything else (tests/sandbox/seen.py).
 
 Not with what only changes when a launch is stopped (limits, fuel): a launch that is stopped has no result. Nothing is
 ever stale after a raise; what was kept before is found no more, and goes with its age.

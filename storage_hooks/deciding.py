@@ -11,7 +11,8 @@ In this order, so that nobody learns of a program, and nothing is read for anybo
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from swift.common.swob import Request
+from swift.common.http import is_success
+from swift.common.swob import HTTPNotFound, Request
 from swift.proxy.controllers.base import get_container_info
 
 from insitu.runtime.grammar import RunRequest
@@ -66,10 +67,14 @@ class Deciding:
         if authorize is None:
             return
         request = Request(environ)
-        request.acl = get_container_info(environ, self._app, swift_source="INSITU").get(acl)
+        info = get_container_info(environ, self._app, swift_source="INSITU")
+        request.acl = info.get(acl)
         denied = authorize(request)
         if denied:
             raise Denied(denied)
+        if acl == "write_acl" and not is_success(info["status"]):
+            # Swift would say so too, but only to the PUT of a result.
+            raise Denied(HTTPNotFound(request=request))
 
     def _may(self, environ: Environ, policy: Policy, request: RunRequest | None, *, owners: bool = False) -> None:
         """`owners`: it is the owner's own word (X-Container-Run-On-Write), whoever comes."""

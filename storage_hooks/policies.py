@@ -30,8 +30,9 @@ from enum import Enum
 from functools import lru_cache
 from typing import Any, Final
 
-from swift.common.constraints import valid_api_version
+from swift.common.constraints import MAX_ACCOUNT_NAME_LENGTH, check_utf8, valid_api_version
 from swift.common.middleware.acl import clean_acl
+from swift.common.swob import wsgi_to_str
 from swift.common.utils import config_true_value, split_path
 from swift.proxy.controllers.base import get_account_info, get_container_info
 
@@ -161,9 +162,13 @@ def type_of_put(environ: Environ) -> str:
 
 
 def _check_missing(environ: Environ, app: Any) -> None:
-    """Swift tells no status of a container whose account is missing, nor of what is no path of its."""
-    version, _, _, _ = split_path(environ["PATH_INFO"], 3, 4, True)
-    if valid_api_version(version) and get_account_info(environ, app)["status"] not in (404, 410):
+    """Swift tells no status of a container whose account is missing, nor of one that it can have none of."""
+    version, account, container, _ = split_path(environ["PATH_INFO"], 3, 4, True)
+    if not valid_api_version(version) or len(account) > MAX_ACCOUNT_NAME_LENGTH:
+        return
+    if not check_utf8(wsgi_to_str(account), internal=True) or not check_utf8(wsgi_to_str(container), internal=True):
+        return
+    if get_account_info(environ, app)["status"] not in (404, 410):
         raise PolicyError("no server tells what this container's owner has said about programs")
 
 

@@ -205,6 +205,15 @@ def no_match(why: str) -> Problem:
     return Problem(412, "no-match", "A condition of the request does not hold", why)
 
 
+def malformed_listing(why: str) -> Problem:
+    """`?derived` of an account."""
+    return Problem(400, "malformed-listing", "The request for derived objects is malformed", why)
+
+
+def derived_unavailable(why: str) -> Problem:
+    return Problem(503, "derived-unavailable", "The derived objects cannot be reached now", why)
+
+
 def refused(code: str, reason: str) -> Problem:
     """Nothing was started (but for "lost", of which that is not known)."""
     status, title = {

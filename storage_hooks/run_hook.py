@@ -46,9 +46,9 @@ from insitu.storage_hooks import (
 )
 from insitu.storage_hooks.copying import Copy
 from insitu.storage_hooks.deciding import Deciding, Where
-from insitu.storage_hooks.derived.making import Settings
 from insitu.storage_hooks.derived.manage import derived_request
 from insitu.storage_hooks.derived.serving import Derived
+from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.inside import Environ
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.policies import NEED_TYPE, NONE, NeedType, Policy, PolicyError, container_policy, type_of_put
@@ -59,6 +59,8 @@ from insitu.storage_hooks.runs import Runs, unconditional
 StartResponse = Callable[..., Any]
 
 _VERSIONS = ("v1", "v1.0")
+_METHODS = ("GET", "HEAD", "PUT", "COPY")
+"""What policies are about."""
 
 
 class RunHook:
@@ -83,9 +85,14 @@ class RunHook:
             asked = asking.asked(environ)
             if not is_object:
                 return self._other(environ, start_response, asked)
+            method = environ["REQUEST_METHOD"]
+            if method not in _METHODS:
+                if asked is not None:
+                    raise Refused(problem.wrong_method(method))
+                return self._plain(environ, start_response)
             where = (parts[2], parts[3], parts[4])
             policy = container_policy(environ, self.app)
-            if asked is None and policy is NONE and environ["REQUEST_METHOD"] != "COPY":  # which writes elsewhere
+            if asked is None and policy is NONE and method != "COPY":  # which writes elsewhere
                 return self._plain(environ, start_response)
             return self._object(environ, start_response, where, asked, policy)
         except GrammarError as why:
@@ -112,14 +119,8 @@ class RunHook:
     def _object(
         self, environ: Environ, start_response: StartResponse, where: Where, asked: str | None, policy: Policy
     ) -> Iterable[bytes]:
-        method = environ["REQUEST_METHOD"]
-        if method in ("GET", "HEAD"):
-            return self._read(environ, start_response, where, asked, policy)
-        if method == "COPY" or method == "PUT":
-            return self._write(environ, start_response, where, asked, policy)
-        if asked is not None:
-            raise Refused(problem.wrong_method(method))
-        return self._plain(environ, start_response)
+        answer = self._read if environ["REQUEST_METHOD"] in ("GET", "HEAD") else self._write
+        return answer(environ, start_response, where, asked, policy)
 
     def _read(
         self, environ: Environ, start_response: StartResponse, where: Where, asked: str | None, policy: Policy

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from insitu.runtime.grammar import format_run
-from insitu.sandbox.limits import GIB, MIB, parse_duration, parse_size
 from insitu.storage_hooks import green, inside, policies, reading
 from insitu.storage_hooks.derived.about import META, About
 from insitu.storage_hooks.derived.asked import Asked
@@ -24,6 +23,7 @@ from insitu.storage_hooks.derived.hit import hit, look
 from insitu.storage_hooks.derived.keeping import Storing, Tee
 from insitu.storage_hooks.derived.key import key_of
 from insitu.storage_hooks.derived.programs import Programs
+from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.derived.store import StoreError, put
 from insitu.storage_hooks.derived.whole import Whole
 from insitu.storage_hooks.framed import RunAborted
@@ -36,27 +36,6 @@ from insitu.storage_hooks.runs import Ran, Runs, ended
 
 _FINAL: Final = frozenset(("program-failed", "program-rejected"))
 """Kinds of problems that everybody who asks for the same would get."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The operator's, of run_hook."""
-
-    bytes: int
-    age: float
-    max_object: int
-    patience: float
-    """Seconds that somebody waits for a run that somebody else has begun."""
-
-    @classmethod
-    def of(cls, conf: dict[str, str], wall: float) -> "Settings":
-        """Raises ValueError."""
-        return cls(
-            bytes=parse_size(conf.get("derived_bytes", str(10 * GIB))),
-            age=parse_duration(conf.get("derived_age", "720h")),
-            max_object=parse_size(conf.get("derived_max_object", str(256 * MIB))),
-            patience=wall + 5.0,
-        )
 
 
 @dataclass(frozen=True, slots=True)

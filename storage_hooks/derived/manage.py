@@ -20,10 +20,10 @@ from typing import Any, Final
 from swift.common.swob import HTTPForbidden, Request, wsgi_to_str
 from swift.common.utils import split_path
 
+from insitu.storage_hooks import problem
 from insitu.storage_hooks.derived.names import marker_of, named, prefix_of
 from insitu.storage_hooks.derived.store import Entry, StoreError, listing, remove
 from insitu.storage_hooks.inside import Environ
-from insitu.storage_hooks.problem import Problem
 
 StartResponse = Callable[..., Any]
 
@@ -50,12 +50,11 @@ def derived_request(app: Any, environ: Environ, start_response: StartResponse) -
         elif environ["REQUEST_METHOD"] == "DELETE":
             document = _drop(app, environ, account, request.params)
         else:
-            return _answer(_bad("?derived is read with GET and dropped with DELETE"), environ, start_response)
+            raise ValueError("?derived is read with GET and dropped with DELETE")
     except ValueError as why:
-        return _answer(_bad(str(why)), environ, start_response)
+        return problem.malformed_listing(str(why)).answer(environ, start_response, [])
     except StoreError as why:
-        broken = Problem(503, "derived-unavailable", "The derived objects cannot be reached now", str(why))
-        return broken.answer(environ, start_response, [("Retry-After", "2")])
+        return problem.derived_unavailable(str(why)).answer(environ, start_response, [("Retry-After", "2")])
     body = json.dumps(document, indent=1).encode() + b"\n"
     start_response(
         "200 OK",
@@ -131,11 +130,3 @@ def _not_the_owner(environ: Environ) -> Any:
     if refusal is None and not asked.environ.get("swift_owner"):
         refusal = HTTPForbidden(request=asked)
     return refusal
-
-
-def _bad(why: str) -> Problem:
-    return Problem(400, "malformed-request", "The request for derived objects is malformed", why)
-
-
-def _answer(problem: Problem, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    return problem.answer(environ, start_response, [])

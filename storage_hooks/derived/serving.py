@@ -28,8 +28,9 @@ from insitu.storage_hooks.derived.asked import Asked
 from insitu.storage_hooks.derived.flight import ALONE, LEAD, STORED, Flights, Seat
 from insitu.storage_hooks.derived.hit import hit, look
 from insitu.storage_hooks.derived.key import key_of
-from insitu.storage_hooks.derived.making import Making, Settings
+from insitu.storage_hooks.derived.making import Making
 from insitu.storage_hooks.derived.programs import Programs
+from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.derived.store import Answer
 from insitu.storage_hooks.extra_inputs import fetch
 from insitu.storage_hooks.green import ClientGone, ClientWatch

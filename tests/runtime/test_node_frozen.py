@@ -38,6 +38,7 @@ from tests.runtime.conftest import NodeProcess, StartNode, eventually
 from tests.sandbox.frozen import ASKED, asking, bringing
 from tests.sandbox.guests import FROZEN_NAN, NAN, OWN_NAN, puppet, script
 from tests.sandbox.named import RESULT, file, image
+from tests.sandbox.seen import ARGUMENTS, ENVIRONMENT, KEPT, ONE, QUESTIONS, digest_of_what_it_saw
 
 GIVEN = b"".join(b"word%d and %d more\n" % (n % 97, n) for n in range(700))
 
@@ -47,7 +48,7 @@ def programs(test_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """`frozen` (a module) and `iced` (a bundle) do what `puppet` does, and say that they are frozen."""
     place = tmp_path_factory.mktemp("frozen")
     wasm = wasmtime.wat2wasm(puppet())
-    for name in ("puppet", "frozen"):
+    for name in ("puppet", "frozen", "guest"):
         (place / f"{name}.wasm").write_bytes(wasm)
     (place / "frozen.toml").write_text("frozen = true\n")
     source = tmp_path_factory.mktemp("iced")
@@ -132,6 +133,20 @@ def test_an_input_that_is_checked_is_the_same(start_node: StartNode, programs: P
     assert len(found) == 1
     _, record = node.run("copy", stdin=GIVEN[1:], md5=md5, frozen=True)
     assert record.outcome.end == "damaged"
+
+
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+def test_a_guest_sees_what_it_sees_without_a_node(start_node: StartNode, programs: Path, isolation: str) -> None:
+    """Whatever it asks: in a worker that is confined, stdout a pipe."""
+    node = start_node("--isolation", isolation, programs=programs)
+    found = {}
+    for name, stdin in QUESTIONS.items():
+        with file(ONE) as one:
+            output, record = node.run(
+                "guest", *ARGUMENTS, stdin=stdin, env=ENVIRONMENT, inputs={"one": one}, frozen=True
+            )
+        found[name] = digest_of_what_it_saw(record.outcome, output)
+    assert found == {name: KEPT[name] for name in QUESTIONS}
 
 
 def test_whoever_is_read_slowly_is_the_same(start_node: StartNode, programs: Path) -> None:

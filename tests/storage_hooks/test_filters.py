@@ -238,6 +238,8 @@ def test_terms_that_are_none_are_refused(text: str) -> None:
         (run_hook.filter_factory, {"memory": "lots"}, "'lots' is not a size"),
         (run_hook.filter_factory, {"wall": "0"}, "limit wall"),
         (run_hook.filter_factory, {"fuel": "x"}, "run_hook"),
+        (run_hook.filter_factory, {"derived_bytes": "lots"}, "run_hook: .lots. is not a size"),
+        (run_hook.filter_factory, {"derived_age": "soon"}, "run_hook"),
         (run_switch.filter_factory, {}, "immediately left of the proxy-server app"),
     ],
 )

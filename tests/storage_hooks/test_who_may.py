@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.store import Answer, Store, records
+from tests.storage_hooks.store import Answer, Store, eventually, records
 
 SECRET = b"there is somebody in the attic"
 META = "of the owner's alone"
@@ -76,7 +76,8 @@ def keeps_the_secret(owner: Store, answer: Answer) -> None:
     for name, value in answer.headers.items():
         assert digest not in value
         assert META not in value
-        assert name not in ("etag", "last-modified", "x-timestamp", "accept-ranges"), answer
+        if answer.headers.get("x-run-where") != "derived":  # which has its own
+            assert name not in ("etag", "last-modified", "x-timestamp", "accept-ranges"), answer
     length = answer.headers.get("content-length")
     assert length != str(len(SECRET))
 
@@ -99,13 +100,29 @@ def reader(request: pytest.FixtureRequest, owner: Store) -> Somebody:
     return Somebody(owner, request.param)
 
 
-def test_results_of_named_programs_can_be_read_without_the_object(owner: Store, reader: Somebody) -> None:
+@pytest.fixture(params=["made", "stored"])
+def kept(request: pytest.FixtureRequest, owner: Store) -> bool:
+    """Whether results are stored: those of named programs, and one that the owner alone may ask for."""
+    if request.param == "made":
+        return False
+    say(owner, Run_Derived="on")
+
+    def stored() -> bool:
+        return all(
+            owner.run("secret", run).headers["x-run-where"] == "derived" for run in (RUN, "args allowed", "copy")
+        )
+
+    eventually(stored, "stored results")
+    return True
+
+
+def test_results_of_named_programs_can_be_read_without_the_object(owner: Store, reader: Somebody, kept: bool) -> None:
     for answer in (reader.get(), reader.run(RUN), reader.get("?run=args+redacted"), reader.run("'args' redacte%64")):
         assert answer.status == 200
         assert answer.body.endswith(REDACTED)
         keeps_the_secret(owner, answer)
-        [record] = records(owner.cluster, answer.request_id)
-        assert record.tenant == owner.account
+        assert (answer.headers["x-run-where"] == "derived") is kept
+        assert [record.tenant for record in records(owner.cluster, answer.request_id)] == [owner.account] * (not kept)
     assert reader.run("args allowed 1 2").body.endswith(b"\0allowed\x001\x002\0")
 
 
@@ -130,10 +147,11 @@ def test_a_copy_that_fails_says_as_little(owner: Store) -> None:
         assert own.get("x").status == 404
 
 
-def test_the_head_of_a_result_says_nothing_of_the_object(owner: Store, reader: Somebody) -> None:
+def test_the_head_of_a_result_says_nothing_of_the_object(owner: Store, reader: Somebody, kept: bool) -> None:
     for headers in ({}, {"X-Run": RUN}, {"X-Run": "args allowed"}):
         answer = reader.ask("HEAD", owner.path("secret"), headers)
         assert answer.status == 200
+        assert ("etag" in answer.headers) is kept
         keeps_the_secret(owner, answer)
 
 
@@ -152,7 +170,7 @@ def test_the_head_of_a_result_says_nothing_of_the_object(owner: Store, reader: S
         "args@sha256:" + "0" * 64 + " redacted",
     ],
 )
-def test_nothing_else_runs_there(owner: Store, reader: Somebody, run: str) -> None:
+def test_nothing_else_runs_there(owner: Store, reader: Somebody, kept: bool, run: str) -> None:
     run = run.format(owner.container)
     status = 401 if reader.own is None else 403  # Swift's own word: the object is not theirs
     for answer in (reader.run(run), reader.get("?run=" + quote(run))):
@@ -172,7 +190,7 @@ def test_the_object_itself_is_refused(owner: Store, reader: Somebody, query: str
     keeps_the_secret(owner, answer)
 
 
-def test_conditions_and_ranges_tell_nothing_of_the_object(owner: Store, reader: Somebody) -> None:
+def test_conditions_and_ranges_tell_nothing_of_the_object(owner: Store, reader: Somebody, kept: bool) -> None:
     digest = hashlib.md5(SECRET, usedforsecurity=False).hexdigest()
     later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 1000))
     for name, value in (
@@ -297,6 +315,31 @@ def test_inputs_and_programs_are_read_with_the_caller_s_rights(owner: Store, ope
             answer = somebody.ask("GET", open_container.path("o"), {"X-Run": run})
             refused(owner, answer)
             assert "may not read" in answer.problem["detail"]
+
+
+def test_who_writes_runs_with_rights_of_their_own_and_the_owner_s_policy_with_the_owner_s(
+    owner: Store, open_container: Store
+) -> None:
+    colleague, secret = Somebody(owner, "test:tester3"), f"/{owner.container}/secret"
+    there = open_container.path("written")
+    for run in (f"copy in.x={secret}", secret):
+        answer = colleague.ask("PUT", there, {"X-Run": run}, b"x")
+        refused(owner, answer)
+        assert "may not read" in answer.problem["detail"]
+    for user in ("test2:tester2", None):
+        answer = Somebody(owner, user).ask("PUT", there, {"X-Run": "copy"}, b"x")
+        refused(owner, answer, 401 if user is None else 403)
+    assert open_container.get("written").status == 404
+    assert colleague.ask("PUT", there, {"X-Run": "args mine"}, b"x").status == 201
+    assert open_container.get("written").body.endswith(b"\0mine\0")
+    # What the owner named, the owner's rights are for.
+    say(open_container, Run_On_Write=f"args named in.x={secret}")
+    assert colleague.ask("PUT", there, {}, b"x").status == 201
+    assert open_container.get("written").body.endswith(b"\0named\0")
+    for run in ("-", "copy", f"args named in.x={secret} more"):
+        answer = colleague.ask("PUT", there, {"X-Run": run}, b"x")
+        refused(owner, answer, 409, "against-policy")
+    assert open_container.get("written").body.endswith(b"\0named\0")
 
 
 def test_a_large_object_there_shows_its_segments_to_those_who_may_read_them(
@@ -519,6 +562,25 @@ def test_nothing_runs_on_what_is_nobody_s(owner: Store, user: str | None, path: 
             assert records(owner.cluster, answer.request_id) == []
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "AUTH_test/%ff/o",
+        "AUTH_test/{0}/%ff",
+        "AUTH_%ff/c/o",
+        "AUTH_" + "x" * 300 + "/c/o",
+        "AUTH_test/" + "c" * 300 + "/o",
+    ],
+)
+def test_a_path_that_swift_refuses_is_refused_by_swift(owner: Store, path: str) -> None:
+    """A 503 would be repeated by clients."""
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        for somebody in (Somebody(owner, "test:tester"), Somebody(owner, None)):
+            answer = somebody.ask(method, "/v1/" + path.format(owner.container), {}, b"" if method == "PUT" else None)
+            assert 400 <= answer.status < 500, (method, answer)
+            assert answer.headers.get("content-type") != "application/problem+json"
+
+
 @pytest.mark.parametrize("run", ["copy in.x=/%00insitu-derived/o", "copy in.x=/c/%00o", "/%00insitu-derived/o"])
 def test_reserved_names_are_no_inputs_and_no_programs(owner: Store, run: str) -> None:
     refused(owner, owner.run("secret", run), 400, "malformed-run-request")
@@ -607,6 +669,9 @@ def test_a_policy_that_another_version_wrote_is_not_taken_for_none(owner: Store)
         assert answer.problem["type"] == "urn:insitu:problem:unknown-policy"
         assert "X-Container-Run-On-Read was set to what this proxy cannot read" in answer.problem["detail"]
     assert owner.ask("PUT", owner.path("new"), {}, b"x").status == 503
+    # What no policy is about goes on.
+    assert owner.ask("POST", owner.path("secret"), {"X-Object-Meta-Patient": META}).status == 202
+    assert owner.ask("DELETE", owner.path("new"), {}).status == 404
     # The owner sees it, and sets it again.
     there = f"/v1/{owner.account}/{owner.container}"
     assert "2031" in owner.ask("HEAD", there, {}).headers["x-container-run-on-read"]
