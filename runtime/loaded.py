@@ -24,9 +24,12 @@ class Loaded:
         found = self._programs.get(form)
         return None if found is None else found[0]
 
-    def add(self, form: str, generation: int, size: int) -> None:
+    def add(self, form: str, generation: int, size: int, *, wanted: bool = True) -> None:
+        """`wanted`: by a launch. What nobody launches yet is the first to go: whoever has many programs prepared takes
+        nobody else's away."""
         self._forget(form)
         self._programs[form] = (generation, size)
+        self._programs.move_to_end(form, last=wanted)
         self.bytes += size
 
     def used(self, form: str) -> None:

@@ -100,8 +100,9 @@ class Loader(Generic[Waiter]):
     def program_loaded(self, form: str, generation: int, size: int) -> None:
         self._loading.pop(form, None)
         self._compiled.discard(form)
-        self.loaded.add(form, generation, size)
-        for gone in self.loaded.make_room({waiter.form for waiter in self._waiting()}):
+        needed = {waiter.form for waiter in self._waiting()}
+        self.loaded.add(form, generation, size, wanted=form in needed)
+        for gone in self.loaded.make_room(needed):
             self._orders.unload(gone)
 
     def program_missing(self, form: str) -> None:

@@ -60,7 +60,7 @@ class Preparing:
 
     def look(self, is_loaded: Callable[[Preparation], bool]) -> None:
         """Tell those whose program is."""
-        for waiting in [waiting for waiting in self if is_loaded(waiting)]:
+        for waiting in [waiting for waiting in list(self) if is_loaded(waiting)]:
             self._leaves(waiting)
             waiting.peer.send({"program": waiting.info.to_wire()})
 

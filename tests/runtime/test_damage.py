@@ -228,6 +228,21 @@ def test_with_named_channels(node: NodeProcess) -> None:
         assert record.outcome.channels["stdin"].bytes_read == record.outcome.usage.bytes_in > 2_900_000
 
 
+@pytest.mark.parametrize("program", ["one-buffer", "several-buffers", "then-fails"])
+def test_a_frozen_launch_is_the_same_whether_it_is_checked_or_not(node: NodeProcess, program: str) -> None:
+    found = set()
+    for way in WAYS:
+        for expected in ("", md5(LARGE)):
+            with way(LARGE) as fd:
+                _, record = node.run(program, stdin=fd, md5=expected, frozen=True, limits=Limits(wall=60))
+            outcome = record.outcome
+            found.add((outcome.end, outcome.exit_code, outcome.usage.fuel, tuple(sorted(outcome.channels.items()))))
+        with way(damaged(LARGE)) as fd:
+            _, record = node.run(program, stdin=fd, md5=md5(LARGE), frozen=True, limits=Limits(wall=60))
+        assert record.outcome.end == "damaged"
+    assert len(found) == 1
+
+
 def test_many_in_a_row_each_by_its_own(node: NodeProcess) -> None:
     for at in range(12):
         data = os.urandom(at * 1000)

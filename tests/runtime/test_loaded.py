@@ -30,6 +30,23 @@ def test_none_goes_that_is_needed_nor_the_latest() -> None:
     assert loaded.make_room(()) == ["needed", "huge"]
 
 
+def test_what_no_launch_wants_yet_goes_first() -> None:
+    loaded = Loaded(100)
+    for name in "abc":
+        loaded.add(name, 1, 30)
+    loaded.add("prepared", 2, 30, wanted=False)
+    assert loaded.make_room(()) == ["prepared"]
+    loaded.add("another", 3, 5, wanted=False)
+    assert loaded.make_room(()) == []
+    loaded.used("another")  # now one does
+    loaded.add("d", 4, 30)
+    assert loaded.make_room(()) == ["a"]
+    assert loaded.bytes == 95
+    alone = Loaded(100)
+    alone.add("huge", 1, 900, wanted=False)
+    assert alone.make_room(()) == []
+
+
 def test_their_number_is_bounded_too() -> None:
     loaded = Loaded(1 << 40, count=3)
     for name in "abcde":

@@ -362,3 +362,26 @@ def test_with_the_spawner_goes_nobody_who_waits(fresh: NodeProcess, copy: bytes)
         os.kill(spawner, signal.SIGKILL)
         assert waiting.answer()["program"]["digest"] == digest
     assert fresh.run(digest, stdin=b"x")[0] == b"x"
+
+
+def test_programs_that_are_prepared_push_out_none_that_is_launched(
+    tmp_path: Path, start_node: StartNode, copy: bytes
+) -> None:
+    (tmp_path / "programs").mkdir()
+    (tmp_path / "node.toml").write_text("loaded_bytes = 1")  # room for no more than one
+    options = ("--workers", "2", "--config", str(tmp_path / "node.toml"))
+    node = start_node(*options, programs=tmp_path / "programs", cache=tmp_path / "cache")
+    digest = bring(node, copy)
+    assert node.run(digest, stdin=b"x")[0] == b"x"
+    spawner = node.client.ping()["spawner"]
+    for at in range(5):
+        other = copy + b"\0\2\1%d" % at  # the same with a section of its own
+        brought = bring(node, other, prepare=True)
+        assert node.client.ping()["loaded"] == 1
+    node.calm()
+    os.kill(spawner, signal.SIGSTOP)  # now nothing can be loaded, and a launch has to do with what is
+    try:
+        assert node.run(digest, stdin=b"y")[0] == b"y"
+    finally:
+        os.kill(spawner, signal.SIGCONT)
+    assert node.run(brought, stdin=b"z")[0] == b"z"
