@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.store import Answer, Store, eventually, records
+from tests.storage_hooks.test_stored_programs import says
 
 SECRET = b"there is somebody in the attic"
 META = "of the owner's alone"
@@ -315,6 +317,28 @@ def test_inputs_and_programs_are_read_with_the_caller_s_rights(owner: Store, ope
             answer = somebody.ask("GET", open_container.path("o"), {"X-Run": run})
             refused(owner, answer)
             assert "may not read" in answer.problem["detail"]
+
+
+def test_what_the_owner_named_may_lie_where_nobody_else_reads(owner: Store, open_container: Store) -> None:
+    name = open_container.container
+    owner.put("program.wasm", says(f"made of {name}"))
+    program, given = f"/{owner.container}/program.wasm", f"args given in.x=/{owner.container}/secret"
+    open_container.put("o", b"open to all")
+    say(open_container, Read="", Run_Read="test2:tester2,.r:*", Run_On_Read=program, Run_Allow=f"{given}, {program} *")
+    for user in ("test2:tester2", None):
+        somebody = Somebody(open_container, user)
+        assert somebody.get(name="o").body == f"made of {name}".encode()
+        assert somebody.run(f"{program} with arguments", "o").body == f"made of {name}".encode()
+        assert somebody.run(given, "o").body.endswith(b"\0given\0")
+        # The same in other words is not what was named.
+        for run in (
+            f"copy in.x=/{owner.container}/secret",
+            f"{given} more",
+            f"{program} in.x=/{owner.container}/secret",
+        ):
+            refused(owner, somebody.run(run, "o"), 401 if user is None else 403)
+        # And it is closed as it was.
+        refused(owner, somebody.ask("GET", owner.path("program.wasm")), 401 if user is None else 403)
 
 
 def test_who_writes_runs_with_rights_of_their_own_and_the_owner_s_policy_with_the_owner_s(
@@ -709,3 +733,78 @@ def set_behind_the_proxy(owner: Store, header: str, value: str) -> None:
     )
     words = [str(owner.cluster.directory), owner.account, owner.container, header, value]
     subprocess.run([sys.executable, "-c", script, *words], check=True, timeout=60)
+
+
+# -- all of it at once -------------------------------------------------------------------------------------------------
+
+ALLOWED = "args allowed *"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the owner said, and what follows from it: the rules in as few words as they can be said."""
+
+    read: str
+    run_read: str
+    on_read: bool
+    allow: bool
+
+    def named(self, run: str) -> bool:
+        return (run == RUN and self.on_read) or (run == "args allowed x" and self.allow)
+
+    def expect(self, caller: str, asked: str | None) -> str:
+        """`secret` (the object), `result`, or `refused`."""
+        may_read = caller in ("owner", "signed") or self._admits(self.read, caller)
+        nameless = caller in ("signed", "anonymous")
+        run = RUN if asked is None and self.on_read else asked
+        if run is None or run == "-":
+            return "secret" if may_read and not (run and nameless and self.on_read) else "refused"
+        if self.named(run):
+            return "result" if may_read or self._admits(self.run_read, caller) else "refused"
+        return "result" if may_read and not nameless else "refused"
+
+    @staticmethod
+    def _admits(acl: str, caller: str) -> bool:
+        return acl == ".r:*" or (acl == "test2:tester2" and caller == "stranger")
+
+
+@pytest.mark.parametrize("allow", [False, True], ids=["", "allow"])
+@pytest.mark.parametrize("on_read", [False, True], ids=["", "on-read"])
+@pytest.mark.parametrize("run_read", ["", "test2:tester2", ".r:*"], ids=["", "results-to-one", "results-to-all"])
+@pytest.mark.parametrize("read", ["", "test2:tester2", ".r:*"], ids=["", "read-by-one", "read-by-all"])
+def test_the_rules(
+    owner: Store, signed: Callable[..., Answer], read: str, run_read: str, on_read: bool, allow: bool
+) -> None:
+    rules = Rules(read, run_read, on_read, allow)
+    said = {
+        "Read": read,
+        "Run_Read": run_read,
+        "Run_On_Read": RUN if on_read else "",
+        "Run_Allow": ALLOWED if allow else "",
+    }
+    say(owner, **said)
+    people = {user: Somebody(owner, name) for user, name in CALLERS.items()}
+
+    def ask(caller: str, method: str, headers: dict[str, str]) -> Answer:
+        if caller == "signed":
+            return signed(method, **headers)
+        return people[caller].ask(method, owner.path("secret"), headers)
+
+    for caller in (*CALLERS, "signed"):
+        for asked in (None, "-", RUN, "args allowed x", "copy"):
+            headers = {} if asked is None else {"X-Run": asked}
+            expected = rules.expect(caller, asked)
+            answer = ask(caller, "GET", headers)
+            case = (rules, caller, asked, answer)
+            if expected == "refused":
+                assert answer.status in (401, 403), case
+                keeps_the_secret(owner, answer)
+            else:
+                assert (answer.status, answer.body == SECRET) == (200, expected == "secret" or asked == "copy"), case
+                assert ("x-run-id" in answer.headers) is (expected == "result"), case
+            head = ask(caller, "HEAD", headers)
+            assert head.status == answer.status, (*case, head)
+            assert ("etag" in head.headers) is (expected == "secret"), (*case, head)
+
+
+CALLERS = {"owner": "test:tester", "stranger": "test2:tester2", "anonymous": None}
