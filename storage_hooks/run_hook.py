@@ -109,7 +109,7 @@ class RunHook:
         """A request for no object."""
         if asked is not None:
             raise Refused(problem.not_an_object(inside.native(environ["PATH_INFO"])[:200]))
-        answer = derived_request(self.app, environ, start_response)
+        answer = derived_request(self.app, environ, start_response, self._derived.memory.forget)
         if answer is None:
             answer = policy_headers.policy_request(self.app, environ, start_response)
         if answer is None:

@@ -31,8 +31,13 @@ LIMIT: Final = 1_000
 LIMIT_MAX: Final = 10_000
 
 
-def derived_request(app: Any, environ: Environ, start_response: StartResponse) -> Iterable[bytes] | None:
-    """The answer to a request for an account's derived objects; None when this is another request."""
+def derived_request(
+    app: Any, environ: Environ, start_response: StartResponse, dropped: Callable[[str], None]
+) -> Iterable[bytes] | None:
+    """The answer to a request for an account's derived objects; None when this is another request.
+
+    `dropped` is called with the account when its owner has dropped some.
+    """
     query = environ.get("QUERY_STRING", "")
     if not query.startswith("derived") and "&derived" not in query:
         return None
@@ -48,7 +53,10 @@ def derived_request(app: Any, environ: Environ, start_response: StartResponse) -
         if environ["REQUEST_METHOD"] in ("GET", "HEAD"):
             document: Any = _list(app, environ, account, request.params)
         elif environ["REQUEST_METHOD"] == "DELETE":
-            document = _drop(app, environ, account, request.params)
+            try:
+                document = _drop(app, environ, account, request.params)
+            finally:
+                dropped(account)
         else:
             raise ValueError("?derived is read with GET and dropped with DELETE")
     except ValueError as why:

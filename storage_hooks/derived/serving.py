@@ -29,6 +29,7 @@ from insitu.storage_hooks.derived.flight import ALONE, LEAD, STORED, Flights, Se
 from insitu.storage_hooks.derived.hit import hit, look
 from insitu.storage_hooks.derived.key import key_of
 from insitu.storage_hooks.derived.making import Making
+from insitu.storage_hooks.derived.memory import Memory
 from insitu.storage_hooks.derived.programs import Programs
 from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.derived.store import Answer
@@ -53,6 +54,7 @@ class Derived:
     def __init__(self, runs: Runs, settings: Settings) -> None:
         self._runs, self._app = runs, runs.app
         self._patience = settings.patience
+        self.memory = Memory(settings.memory)
         self._programs = Programs(runs.local)
         self._making = Making(runs, settings, self._programs)
         self._flights: Flights[Problem] = Flights()
@@ -113,24 +115,35 @@ class Derived:
         guess = self._guesses.get(key)
         if guess is None:
             source = self._source(asked)
-            found = None if source is None else look(self._app, asked)
+            found = None if source is None else self._look(asked)
         else:
-            before = replace(asked, name=guess)
-            looking = green.begin(lambda: look(self._app, before))
-            try:
-                source = self._source(asked)
-            finally:
-                found = looking.result()
+            source, found = self._verified(asked, replace(asked, name=guess))
             if source is None or asked.name != guess:
                 if found is not None:
                     found.close()
-                found = None if source is None else look(self._app, asked)
+                found = None if source is None else self._look(asked)
         if found is not None:
             self._guesses[key] = asked.name
             self._guesses.move_to_end(key)
             while len(self._guesses) > _REMEMBERED:
                 self._guesses.popitem(last=False)
         return source, found
+
+    def _verified(self, asked: Asked, guess: Asked) -> tuple[Headers | None, Answer | None]:
+        """The same, and what is stored under a name that is yet to be held against that of `asked`."""
+        remembered = self.memory.get(guess, guess.name)
+        if remembered is not None:
+            return self._source(asked), remembered
+        looking = green.begin(lambda: self._look(guess))
+        try:
+            source = self._source(asked)
+        finally:
+            found = looking.result()
+        return source, found
+
+    def _look(self, asked: Asked) -> Answer | None:
+        found = look(self._app, asked)
+        return None if found is None else self.memory.keep(asked, found)
 
     def _source(self, asked: Asked) -> Headers | None:
         """Its headers, with the name set; None as above."""

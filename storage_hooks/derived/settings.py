@@ -5,6 +5,8 @@ derived_bytes = 10GiB
 derived_age = 720h
 # Results above this are not kept.
 derived_max_object = 256MiB
+# What a proxy remembers of the small ones.
+derived_memory = 16MiB
 """
 
 from collections.abc import Mapping
@@ -22,6 +24,7 @@ class Settings:
     age: float
     """Seconds."""
     max_object: int
+    memory: int
     patience: float
     """Seconds that somebody waits for a run that somebody else has begun."""
 
@@ -33,6 +36,7 @@ class Settings:
                 bytes=parse_size(conf.get("derived_bytes", "10GiB")),
                 age=parse_duration(conf.get("derived_age", "720h")),
                 max_object=parse_size(conf.get("derived_max_object", "256MiB")),
+                memory=parse_size(conf.get("derived_memory", "16MiB")),
                 patience=wall + 5.0,
             )
         except (LimitsError, ValueError) as why:

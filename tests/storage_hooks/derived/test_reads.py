@@ -200,6 +200,31 @@ def test_who_may_not_read_the_object_may_not_read_its_results(store: Store) -> N
     assert store.ask("GET", store.path("o"), {"X-Run": "copy"}, anonymous=True).status == 401
 
 
+def test_a_small_result_that_the_proxy_remembers(store: Store) -> None:
+    """It is asked for as often as it takes to be remembered, and each answer is right all the same."""
+    store.put("s", b"small", X_Object_Meta_Colour="blue")
+    made(store, "s", "copy")
+    for _ in range(4):
+        answer = store.run("s", "copy")
+        assert (answer.body, ran(store, answer)) == (b"small", 0)
+        assert answer.headers["etag"].strip('"') == hashlib.md5(b"small", usedforsecurity=False).hexdigest()
+        assert answer.headers["x-object-meta-colour"] == "blue"
+    assert store.run("s", "copy", Range="bytes=1-2").body == b"ma"
+    assert store.run("s", "copy", If_None_Match=answer.headers["etag"]).status == 304
+    stranger = Store(store.cluster, store.container, "test2:tester2")
+    assert stranger.ask("GET", store.path("s"), {"X-Run": "copy"}).status == 403
+    assert store.ask("POST", store.path("s"), {"X-Object-Meta-Colour": "red"}).status == 202
+    assert store.run("s", "copy").headers["x-object-meta-colour"] == "red"
+    store.put("s", b"other")
+    assert made(store, "s", "copy").body == b"other"
+    assert store.run("s", "copy").body == b"other"
+    assert drop(store, "s") == 2
+    answer = made(store, "s", "copy")
+    assert (answer.body, ran(store, answer)) == (b"other", 1)
+    assert store.ask("DELETE", store.path("s"), {}).status == 204
+    assert store.run("s", "copy").status == 404
+
+
 # -- what is not kept --------------------------------------------------------------------------------------------------
 
 
