@@ -12,8 +12,9 @@ another end than before:
 
 A test keeps what a guest saw under this number, and fails when it sees anything else (tests/sandbox/seen.py).
 
-Not with what only changes when a launch is stopped (limits, fuel): a launch that is stopped has no result. Nothing is
-ever stale after a raise; what was kept before is found no more, and goes with its age.
+Not with what only changes when a launch is stopped (fuel, time): a launch that is stopped has no result; nor with the
+limits of a launch, which are a part of the key themselves. Nothing is ever stale after a raise; what was kept before is
+found no more, and goes with its age.
 """
 
 from typing import Final

@@ -1,9 +1,11 @@
 """One read through a program, as it is handed on from step to step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from insitu.sandbox.limits import Limits
+from insitu.storage_hooks.derived.key import key_of, told
 from insitu.storage_hooks.derived.names import name_of
 from insitu.storage_hooks.inside import Environ
 from insitu.storage_hooks.policies import Policy
@@ -24,8 +26,11 @@ class Asked:
     def account(self) -> str:
         return self.order.tenant
 
-    def named(self, key: str) -> bool:
-        """Sets `name`. False where it would be too long: such a result is not kept."""
+    def named(self, etag: str, digest: str, inputs: Sequence[tuple[str, str]], limits: Limits) -> bool:
+        """Sets `name`: of what came of these bytes by that program. False where it would be too long: such a result is
+        not kept."""
+        request = self.order.request
+        key = key_of(etag, digest, (request.program, *request.args), inputs, told(limits))
         _, _, container, obj = self.order.object.split("/", 3)
         self.name = name_of(container, obj, key) or ""
         return bool(self.name)

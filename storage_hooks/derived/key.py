@@ -3,7 +3,12 @@
 The SHA-256 over the words below, each with its length before it and each list with its count, so that no two different
 requests are ever the same bytes:
 
-    "insitu-derived", ABI version, source ETag, program digest, count, argument…, count, (channel, input ETag)…
+    "insitu-derived", ABI version, source ETag, program digest, count, argument…, count, (channel, input ETag)…,
+    count, limit…
+
+The arguments are what a guest sees: the first of them is the name by which the program was asked for. The limits are
+those that a guest is told of and may go on after (see `told`); the others end it, and a launch that was ended has no
+result.
 """
 
 import hashlib
@@ -11,6 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from insitu.sandbox.abi import ABI
+from insitu.sandbox.limits import Limits
 
 _DOMAIN: Final = b"insitu-derived"
 
@@ -20,6 +26,7 @@ def key_of(
     program_digest: str,
     args: Sequence[str] = (),
     inputs: Sequence[tuple[str, str]] = (),
+    limits: Sequence[int] = (),
     abi: int = ABI,
 ) -> str:
     """64 hex digits. `inputs`: (channel, ETag) in the order in which the request names them. ETags quoted or not."""
@@ -44,7 +51,15 @@ def key_of(
     for channel, etag in inputs:
         text(channel)
         text(_bare(etag))
+    word(b"%d" % len(limits))
+    for limit in limits:
+        word(b"%d" % limit)
     return hashed.hexdigest()
+
+
+def told(limits: Limits) -> tuple[int, ...]:
+    """Of the limits of a launch, those that refuse a guest something, who may then write something else."""
+    return limits.memory, limits.table, limits.open_files, limits.tmp, limits.tmp_files, limits.path
 
 
 def _bare(etag: str) -> str:

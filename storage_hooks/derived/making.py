@@ -21,7 +21,6 @@ from insitu.storage_hooks.derived.bounds import Sweeper
 from insitu.storage_hooks.derived.flight import ALONE, STORED, Seat
 from insitu.storage_hooks.derived.hit import hit, look
 from insitu.storage_hooks.derived.keeping import Storing, Tee
-from insitu.storage_hooks.derived.key import key_of
 from insitu.storage_hooks.derived.programs import Programs
 from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.derived.store import StoreError, put
@@ -112,7 +111,7 @@ class Making:
         most = min(self._settings.max_object, bound)
         if most <= 0 or (ran.length or 0) > most:
             return None
-        if not asked.named(key_of(etag, ran.digest, asked.order.request.args, ran.inputs)):
+        if not asked.named(etag, ran.digest, ran.inputs, self._runs.limits):
             return None
         about = _about(ran, etag, asked, age)
         # Storing may outlast the request, whose environment is the server's.

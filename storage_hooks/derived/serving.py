@@ -27,7 +27,6 @@ from insitu.storage_hooks import green, inside, problem, reading
 from insitu.storage_hooks.derived.asked import Asked
 from insitu.storage_hooks.derived.flight import ALONE, LEAD, STORED, Flights, Seat
 from insitu.storage_hooks.derived.hit import hit, look
-from insitu.storage_hooks.derived.key import key_of
 from insitu.storage_hooks.derived.making import Making
 from insitu.storage_hooks.derived.memory import Memory
 from insitu.storage_hooks.derived.programs import Programs
@@ -177,7 +176,7 @@ class Derived:
             if response.status_int != 200 or not response.headers.get("Etag"):
                 return None
             inputs.append((channel, response.headers["Etag"]))
-        return source if asked.named(key_of(etag, which[0], order.request.args, inputs)) else None
+        return source if asked.named(etag, which[0], inputs, self._runs.limits) else None
 
     def _may_be_kept(self, asked: Asked, which: tuple[str, bool] | None) -> bool:
         return which is not None and (which[1] or asked.policy.derived)

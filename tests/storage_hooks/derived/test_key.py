@@ -1,18 +1,26 @@
 """A key names what went in, and nothing else has the same."""
 
+from dataclasses import fields, replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from insitu.sandbox.abi import ABI
-from insitu.storage_hooks.derived.key import key_of
+from insitu.sandbox.limits import Limits
+from insitu.storage_hooks.derived.key import key_of, told
 from insitu.storage_hooks.derived.names import CONTAINER, marker_of, name_of, named, prefix_of
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=6) | st.sampled_from(["", "a", "1", "\0", "a\0"])
 etags = st.text("0123456789abcdef-", max_size=4)
 requests = st.tuples(
-    etags, texts, st.lists(texts, max_size=3), st.lists(st.tuples(texts, etags), max_size=3), st.integers(1, 12)
+    etags,
+    texts,
+    st.lists(texts, max_size=3),
+    st.lists(st.tuples(texts, etags), max_size=3),
+    st.lists(st.integers(0, 12), max_size=2),
+    st.integers(1, 12),
 )
 
 
@@ -23,28 +31,37 @@ def test_another_request_is_another_key(one: Any, other: Any) -> None:
 
 @given(requests, st.data())
 def test_any_single_difference_is_another_key(request: Any, data: st.DataObject) -> None:
-    etag, digest, args, inputs, abi = request
-    moved = data.draw(st.sampled_from(["join", "shift", "abi", "etag", "digest", "argument", "input"]))
+    etag, digest, args, inputs, limits, abi = request
+    moved = data.draw(st.sampled_from(["join", "shift", "abi", "etag", "digest", "argument", "input", "limit"]))
     other = {
-        "join": (etag, digest, ["".join(args)], inputs, abi),
-        "shift": (etag + digest, "", args, inputs, abi),
-        "abi": (etag, digest, args, inputs, abi + 1),
-        "etag": (etag + "0", digest, args, inputs, abi),
-        "digest": (etag, digest + "0", args, inputs, abi),
-        "argument": (etag, digest, [*args, ""], inputs, abi),
-        "input": (etag, digest, args, [*inputs, ("", "")], abi),
+        "join": (etag, digest, ["".join(args)], inputs, limits, abi),
+        "shift": (etag + digest, "", args, inputs, limits, abi),
+        "abi": (etag, digest, args, inputs, limits, abi + 1),
+        "etag": (etag + "0", digest, args, inputs, limits, abi),
+        "digest": (etag, digest + "0", args, inputs, limits, abi),
+        "argument": (etag, digest, [*args, ""], inputs, limits, abi),
+        "input": (etag, digest, args, [*inputs, ("", "")], limits, abi),
+        "limit": (etag, digest, args, inputs, [*limits, 0], abi),
     }[moved]
     assert (key_of(*request) == key_of(*other)) == (list(request) == list(other))
 
 
 def test_a_key_is_the_same_in_every_process_and_version() -> None:
     """What was kept yesterday is found today: whoever changes the encoding must know that it is not."""
-    key = key_of("d41d8cd98f00b204e9800998ecf8427e", "sha256:" + "0" * 64, ["--text", "h\udcff"], [("logo", "e")], 1)
-    assert key == "ca5f2bdf6abfb354c235a362ebd3c0b2789e8dffab95bfcca4c6b9461614dcff"
-    assert key == key_of(
-        '"d41d8cd98f00b204e9800998ecf8427e"', "sha256:" + "0" * 64, ("--text", "h\udcff"), [("logo", '"e"')], 1
-    )
+    etag, digest = "d41d8cd98f00b204e9800998ecf8427e", "sha256:" + "0" * 64
+    key = key_of(etag, digest, ["--text", "h\udcff"], [("logo", "e")], [64], 1)
+    assert key == "5009d6100477fb5c7371d126834a15a9c860f1be6953d8ab907c9b57a5cda504"
+    assert key == key_of(f'"{etag}"', digest, ("--text", "h\udcff"), [("logo", '"e"')], (64,), 1)
     assert key_of("e", "d") == key_of("e", "d", abi=ABI)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Limits)])
+def test_limits_that_a_guest_is_told_of_are_part_of_it(name: str) -> None:
+    """Whoever adds a limit has to say here whether a guest may go on after it."""
+    ends = {"fuel", "wall", "output", "cpu", "arguments"}
+    value: Any = {"fuel": 5, "cpu": 1.0}.get(name) or getattr(Limits(), name) * 2
+    other: Any = {name: value}
+    assert (told(replace(Limits(), **other)) == told(Limits())) == (name in ends)
 
 
 def test_names_say_what_a_result_was_made_of() -> None:
