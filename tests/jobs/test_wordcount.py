@@ -1,6 +1,7 @@
 """The second main job, whole: real Swift, real nodes, the shipped `words` and `sum`, judged by tr, sort and uniq."""
 
 import email
+import hashlib
 import json
 import os
 import random
@@ -113,6 +114,30 @@ def test_words_of_real_texts(cluster: DevCluster, text_container: str, texts: di
     done, _ = job(cluster, tmp_path, "--set", f"container={text_container}", "--set", "concurrency=1")
     assert done.returncode == 0, done.stderr
     assert results(cluster, text_container) == judge(list(texts.values()))
+
+
+def test_programs_of_a_job_may_be_objects_of_its_account(
+    cluster: DevCluster, text_container: str, texts: dict[str, bytes], tmp_path: Path
+) -> None:
+    program = (ROOT / "insitu/programs/words.wasm").read_bytes()
+    digest = f"sha256:{hashlib.sha256(program).hexdigest()}"
+    with closing(cluster.connection()) as connection:
+        connection.put_object(text_container, "my words.wasm", program)
+    path = f"/{text_container}/my%20words.wasm"
+    container = f"container={text_container}"
+    done, report = job(cluster, tmp_path, "--set", container, "--set", f"map.run={path}@{digest}")
+    assert done.returncode == 0, done.stderr
+    assert results(cluster, text_container) == judge(list(texts.values()))
+    [mapped] = [entry for entry in report["launches"] if entry["program"] != "sum"]
+    assert (mapped["program"], mapped["digest"], mapped["count"]) == (
+        f"/{text_container}/my words.wasm",
+        digest,
+        len(texts),
+    )
+    # Another program under that name is not what was asked for: it ends the job at once.
+    done, _ = job(cluster, tmp_path, "--set", container, "--set", f"map.run={path}@sha256:{'0' * 64}")
+    assert done.returncode == 1
+    assert "pins sha256:000" in done.stderr
 
 
 def test_a_failing_input_is_listed(
