@@ -97,11 +97,12 @@ class Loader(Generic[Waiter]):
 
     # What comes of it.
 
-    def program_loaded(self, form: str, generation: int, size: int) -> None:
+    def program_loaded(self, form: str, generation: int, size: int, *, prepared: bool = False) -> None:
+        """`prepared`: for whoever wanted no more than that."""
         self._loading.pop(form, None)
         self._compiled.discard(form)
         needed = {waiter.form for waiter in self._waiting()}
-        self.loaded.add(form, generation, size, wanted=form in needed)
+        self.loaded.add(form, generation, size, wanted=not prepared or form in needed)
         for gone in self.loaded.make_room(needed):
             self._orders.unload(gone)
 

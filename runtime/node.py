@@ -466,8 +466,8 @@ class Node:
     # Programs.
 
     def program_loaded(self, form: str, generation: int, size: int) -> None:
-        self._preparing.look(lambda waiting: waiting.form == form)  # that is all they want
-        self._loader.program_loaded(form, generation, size)
+        prepared = self._preparing.look(lambda waiting: waiting.form == form)  # that is all they want
+        self._loader.program_loaded(form, generation, size, prepared=prepared)
         self._pool.generation = max(self._pool.generation, generation)
         self._dispatch()
 

@@ -58,11 +58,13 @@ class Preparing:
         waiting = self._waiting[peer] = Preparation(peer, info, tenant)
         waiting.timer = self._loop.after(self._seconds, lambda: self._late(waiting))
 
-    def look(self, is_loaded: Callable[[Preparation], bool]) -> None:
-        """Tell those whose program is."""
-        for waiting in [waiting for waiting in list(self) if is_loaded(waiting)]:
+    def look(self, is_loaded: Callable[[Preparation], bool]) -> bool:
+        """Tell those whose program is. Whether there were any."""
+        found = [waiting for waiting in list(self) if is_loaded(waiting)]
+        for waiting in found:
             self._leaves(waiting)
             waiting.peer.send({"program": waiting.info.to_wire()})
+        return bool(found)
 
     def refuse(self, waiting: Preparation, why: NodeError) -> None:
         self._leaves(waiting)
