@@ -3,7 +3,7 @@
     header of the container          kept as X-Container-Sysmeta-Insitu-Run-…
     X-Container-Run-On-Read          PROGRAM [ARG…]: what a plain GET of an object there answers
     X-Container-Run-On-Read-Suffix   .jpg, .png: only of objects named so, in any case
-    X-Container-Run-On-Read-Type     image/*, text/plain: only of objects of these types (and named so, where both are given)
+    X-Container-Run-On-Read-Type     image/*, text/plain: only of objects of these types; both may be given
     X-Container-Run-On-Write         PROGRAM [ARG…]: what becomes of what is written there; …-Suffix and …-Type likewise
     X-Container-Run-Allow            run requests, comma-separated, that whoever may read may run, also without a name
     X-Container-Run-Read             an ACL: who may read results of the named programs, though not the objects
