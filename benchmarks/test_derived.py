@@ -1,5 +1,10 @@
-"""What a stored result costs its reader: a hit against a plain GET of an object of that size, over one proxy."""
+"""What a stored result costs its readers: a later one against a plain GET of an object of that size, over one proxy,
+and the first against one whose result is not kept.
 
+Up to 1 MiB the proxy remembers the result, and asks Swift for the source alone; what is larger is read from the store.
+"""
+
+import http.client
 import os
 import time
 from collections.abc import Iterator
@@ -44,8 +49,8 @@ def stored_result(reader: Reader) -> Turns:
 
 @pytest.mark.parametrize(
     ("what", "size", "pairs", "warm_up"),
-    [("1 KB", KILOBYTE, 300, 30), ("1 MB", 1 << 20, 200, 20), ("64 MB", LARGE, 25, 4)],
-    ids=["1KB", "1MB", "64MB"],
+    [("1 KB", KILOBYTE, 300, 30), ("1 MB", 1 << 20, 200, 20), ("4 MB", 4 << 20, 100, 10), ("64 MB", LARGE, 25, 4)],
+    ids=["1KB", "1MB", "4MB", "64MB"],
 )
 def test_a_stored_result(
     interleave: Interleave, keeping: DevCluster, what: str, size: int, pairs: int, warm_up: int
@@ -55,4 +60,37 @@ def test_a_stored_result(
         turns = stored_result(hits)
         interleave(
             f"GET {what} of a stored result / plain", turns, reads.turns(), pairs=pairs, warm_up=warm_up, aim=Aim(1.1)
+        )
+
+
+def first_read(stored: Stored, reader: Reader, *, keep: bool) -> Turns:
+    """GETs of what nobody has asked for before: the object is another one each time."""
+    turns = reader.turns("cat", {} if keep else {"Cache-Control": "no-store"})
+
+    def turn() -> Turn:
+        stored.data = os.urandom(len(stored.data))
+        with closing(http.client.HTTPConnection(stored.host, stored.port, timeout=60)) as connection:
+            connection.request("PUT", stored.path, stored.data, {"X-Auth-Token": stored.token})
+            assert connection.getresponse().status == 201
+        yield from turns()
+
+    return turn
+
+
+@pytest.mark.parametrize(
+    ("what", "size", "pairs", "warm_up"),
+    [("1 KB", KILOBYTE, 200, 20), ("4 MB", 4 << 20, 60, 6)],
+    ids=["1KB", "4MB"],
+)
+def test_a_result_that_is_stored_while_it_is_read(
+    interleave: Interleave, keeping: DevCluster, what: str, size: int, pairs: int, warm_up: int
+) -> None:
+    stored = Stored(keeping, os.urandom(size))
+    with closing(Reader(stored)) as one, closing(Reader(stored)) as other:
+        interleave(
+            f"GET {what} through cat, kept / not kept",
+            first_read(stored, one, keep=True),
+            first_read(stored, other, keep=False),
+            pairs=pairs,
+            warm_up=warm_up,
         )

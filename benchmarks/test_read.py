@@ -53,10 +53,10 @@ class Reader:
         """Of the last answer."""
         self._buffer = memoryview(bytearray(len(stored.data) + 1))  # one more, so that too long a body is seen
 
-    def turns(self, run: str | None = None) -> Turns:
-        """A whole GET, with `X-Run: run` if given. The result is to be the object's own bytes."""
+    def turns(self, run: str | None = None, more: Mapping[str, str] | None = None) -> Turns:
+        """A whole GET, with `X-Run: run` if given, and `more` headers. The result is to be the object's own bytes."""
         stored = self._stored
-        headers = {"X-Auth-Token": stored.token, **({"X-Run": run} if run else {})}
+        headers = {"X-Auth-Token": stored.token, **({"X-Run": run} if run else {}), **(more or {})}
 
         def turn() -> Turn:
             self._buffer[:] = bytes(len(self._buffer))

@@ -1,7 +1,7 @@
 """Small stored results, remembered in the proxy.
 
 Of a result of a few kilobytes the second request to Swift costs as much as the first, which asks for the source. So a
-proxy keeps the smallest for a minute, and asks for the source alone. Nothing stale can come of it, since a name stands
+proxy keeps small ones for a minute, and asks for the source alone. Nothing stale can come of it, since a name stands
 for its bytes; only that an owner has dropped it, another proxy learns up to a minute later.
 
 What has a range or a condition is read from the store, where Swift judges it.
@@ -20,7 +20,7 @@ from insitu.storage_hooks.derived.store import CONDITIONS, Answer
 from insitu.storage_hooks.inside import Headers
 
 SECONDS: Final = 60.0
-LARGEST: Final = 64 << 10
+LARGEST: Final = 1 << 20
 _OVERHEAD: Final = 2 << 10
 """What an entry takes beside its bytes, about."""
 

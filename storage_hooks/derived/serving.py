@@ -52,6 +52,7 @@ class Derived:
 
     def __init__(self, runs: Runs, settings: Settings) -> None:
         self._runs, self._app = runs, runs.app
+        self._off = settings.bytes == 0
         self._patience = settings.patience
         self.memory = Memory(settings.memory)
         self._programs = Programs(runs.local)
@@ -63,7 +64,7 @@ class Derived:
         self, environ: Environ, start_response: Callable[..., Any], order: Order, policy: Policy
     ) -> Iterable[bytes]:
         """Answer a HEAD. Starts nothing: what is not stored has neither ETag nor length. As `reading.head`."""
-        if _no_store(environ):
+        if self._off or _no_store(environ):
             return reading.head(self._runs, environ, start_response, order)
         asked = Asked(environ, start_response, order, policy)
         source, found = self._find(asked)
@@ -75,7 +76,7 @@ class Derived:
         self, environ: Environ, start_response: Callable[..., Any], order: Order, policy: Policy
     ) -> Iterable[bytes]:
         """Answer a GET. As `reading.read`."""
-        if _no_store(environ):
+        if self._off or _no_store(environ):
             return reading.read(self._runs, environ, start_response, order)
         asked = Asked(environ, start_response, order, policy)
         for _ in range(_ROUNDS):
@@ -136,9 +137,11 @@ class Derived:
         looking = green.begin(lambda: self._look(guess))
         try:
             source = self._source(asked)
-        finally:
-            found = looking.result()
-        return source, found
+        except BaseException:
+            if (found := looking.result()) is not None:
+                found.close()
+            raise
+        return source, looking.result()
 
     def _look(self, asked: Asked) -> Answer | None:
         found = look(self._app, asked)

@@ -1,12 +1,13 @@
 """What the operator says of derived objects, in the section of run_hook.
 
-# The most that the derived objects of an account may take, and how long each is kept; owners can say less.
+# The most that the derived objects of an account may take, and how long each is kept; owners can say less. With 0 bytes
+# nothing is kept, and nobody looks for anything.
 derived_bytes = 10GiB
 derived_age = 720h
 # Results above this are not kept.
 derived_max_object = 256MiB
 # What a proxy remembers of the small ones.
-derived_memory = 16MiB
+derived_memory = 32MiB
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ class Settings:
                 bytes=parse_size(conf.get("derived_bytes", "10GiB")),
                 age=parse_duration(conf.get("derived_age", "720h")),
                 max_object=parse_size(conf.get("derived_max_object", "256MiB")),
-                memory=parse_size(conf.get("derived_memory", "16MiB")),
+                memory=parse_size(conf.get("derived_memory", "32MiB")),
                 patience=wall + 5.0,
             )
         except (LimitsError, ValueError) as why:

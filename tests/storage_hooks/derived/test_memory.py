@@ -63,7 +63,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def memory(clock: Clock) -> Memory:
-    return Memory(1 << 20, clock)
+    return Memory(16 * LARGEST, clock)
 
 
 def test_what_was_read_is_remembered_with_its_headers(memory: Memory) -> None:
@@ -122,8 +122,8 @@ def test_only_the_small_and_no_more_than_there_is_room_for(memory: Memory) -> No
     assert remembered(memory, asked("large")) is None
     for at in range(40):
         read(memory, asked(str(at)), stored(bytes(LARGEST)))
-        assert remembered(memory, asked("0")) is not None or at > 15
-        assert memory._used <= 1 << 20
+        assert remembered(memory, asked("0")) is not None or at > 14
+        assert memory._used <= 16 * LARGEST
     assert remembered(memory, asked("39")) is not None
     assert remembered(memory, asked("10")) is None
     nothing = Memory(0)
