@@ -65,6 +65,8 @@ class Accepted:
     content_type: str
     frozen: bool = False
     """Whether it is a frozen launch, and its result the only one that there can be."""
+    stated: str = ""
+    """See `ProgramInfo.stated`."""
 
 
 class Connection:
@@ -190,7 +192,9 @@ class Launch(Connection):
             answer = self._receive(NodeUnavailable, "before it accepted")
         try:
             frozen = answer.get("frozen") is True
-            return Accepted(answer["id"], answer["digest"], answer["content_type"], frozen)
+            return Accepted(
+                answer["id"], answer["digest"], answer["content_type"], frozen, str(answer.get("stated", ""))
+            )
         except KeyError as missing:
             raise ProtocolError(f"an acceptance without {missing}") from None
 

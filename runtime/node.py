@@ -396,7 +396,8 @@ class Node:
 
     @staticmethod
     def _acceptance(task: Task) -> wire.Message:
-        said = {"id": task.id, "digest": task.info.digest, "content_type": task.info.content_type}
+        info = task.info
+        said = {"id": task.id, "digest": info.digest, "content_type": info.content_type, "stated": info.stated}
         return said | {"frozen": True} if task.frozen else said
 
     def _remember_channels(self, task: Task) -> None:

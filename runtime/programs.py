@@ -8,6 +8,7 @@ Without a version the plain file is meant, and where there is none the newest ve
 name, the first one listed wins. Whatever a program is called, a launch names its digest.
 """
 
+import hashlib
 import os
 import re
 import stat
@@ -56,6 +57,9 @@ class ProgramInfo:
     frozen: bool = False
     bundle: bool = False
     """Whether it is a bundle: then `digest` is that of the whole file."""
+    stated: str = ""
+    """A digest of all that a result may depend on besides the program's own: its name, which a guest is told, and what
+    its manifest says, which for a bare module no other digest covers."""
 
     @property
     def title(self) -> str:
@@ -87,6 +91,7 @@ def described(digest: str, file: str, name: str, stated: Manifest, *, bundle: bo
     if version and version != stated.version and (bundle or stated.version):
         raise ProgramRejected(f"program {name}: its manifest says that it is version {stated.version!r}")
     words = {key: getattr(stated, key) for key in _SHARED}
+    words["stated"] = hashlib.sha256(repr((plain, sorted(words.items()))).encode()).hexdigest()[:16]
     return ProgramInfo(plain, digest, file, version=stated.version or version, bundle=bundle, **words)
 
 

@@ -10,6 +10,7 @@ Swift's gatekeeper strips `X-Backend-*` both ways at the proxy's front, and the 
                                X-Backend-Run-Program    digest of the program that ran
                                X-Backend-Run-Type       its content type, or "source": the object's own
                                X-Backend-Run-Node       name of the node
+                               X-Backend-Run-Stated     what its results depend on besides (ProgramInfo.stated)
                                X-Backend-Run-Frozen     its launches are frozen: the result can be kept
                                X-Backend-Run-Refused    nothing was started: an error's code (see runtime.errors)
                                X-Backend-Run-Passed     nothing was started: Swift's own answer, whatever it is
@@ -51,6 +52,7 @@ REFUSED = "X-Backend-Run-Refused"
 PASSED = "X-Backend-Run-Passed"
 REASON = "X-Backend-Run-Reason"
 FROZEN = "X-Backend-Run-Frozen"
+STATED = "X-Backend-Run-Stated"
 WHERE = "X-Backend-Run-Where"
 OUTCOME = "X-Backend-Run-Outcome"
 META = "X-Backend-Run-Meta"
@@ -123,9 +125,9 @@ def decode_outcome(value: str) -> Outcome:
 Headers = list[tuple[str, str]]
 
 
-def frozen_header(accepted: Accepted) -> Headers:
-    """Says that a launch was frozen, where it was."""
-    return [(FROZEN, "1")] if accepted.frozen else []
+def result_of(accepted: Accepted) -> Headers:
+    """What says whether a result can be kept, and what it depends on besides the program's digest."""
+    return [(STATED, accepted.stated), *([(FROZEN, "1")] if accepted.frozen else [])]
 
 
 def find(headers: Headers, name: str) -> str | None:

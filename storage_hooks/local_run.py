@@ -33,7 +33,7 @@ def run_here(
             (inside.ID, run.accepted.id),
             (inside.PROGRAM, run.accepted.digest),
             (inside.TYPE, run.accepted.content_type),
-            *inside.frozen_header(run.accepted),
+            *inside.result_of(run.accepted),
             (inside.WHERE, f"{node.name}; proxy"),
         ]
         try:

@@ -152,7 +152,7 @@ class ObjectHook:
                 (inside.ID, run.accepted.id),
                 (inside.PROGRAM, run.accepted.digest),
                 (inside.TYPE, run.accepted.content_type),
-                *inside.frozen_header(run.accepted),
+                *inside.result_of(run.accepted),
                 (inside.NODE, self.local.name),
             ],
         )

@@ -69,6 +69,8 @@ class Ran:
     """As `inside.META` had it."""
     frozen: bool = False
     """The launch was frozen: its result is the only one that there can be."""
+    stated: str = ""
+    """See `ProgramInfo.stated`."""
     inputs: tuple[tuple[str, str], ...] = field(default=())
     """Extra inputs by channel, with the ETags of what was read."""
 
@@ -206,6 +208,7 @@ class Runs:
             length=None if length is None else int(length),
             metadata=inside.find(headers, inside.META),
             frozen=inside.find(headers, inside.FROZEN) is not None,
+            stated=inside.find(headers, inside.STATED) or "",
         )
 
     def _over(self, body: Any, watch: ClientWatch | None) -> None:

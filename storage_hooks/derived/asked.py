@@ -26,11 +26,14 @@ class Asked:
     def account(self) -> str:
         return self.order.tenant
 
-    def named(self, etag: str, digest: str, inputs: Sequence[tuple[str, str]], limits: Limits) -> bool:
-        """Sets `name`: of what came of these bytes by that program. False where it would be too long: such a result is
+    def named(
+        self, etag: str, program: tuple[str, str], inputs: Sequence[tuple[str, str]], limits: Limits
+    ) -> bool:
+        """Sets `name`: of what came of these bytes by that program (its digest, and what else is
+        stated of it: see `ProgramInfo.stated`). False where it would be too long: such a result is
         not kept."""
         request = self.order.request
-        key = key_of(etag, digest, (request.program, *request.args), inputs, told(limits))
+        key = key_of(etag, " ".join(program), (request.program, *request.args), inputs, told(limits))
         _, _, container, obj = self.order.object.split("/", 3)
         self.name = name_of(container, obj, key) or ""
         return bool(self.name)

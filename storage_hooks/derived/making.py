@@ -81,8 +81,7 @@ class Making:
         environ, order = asked.environ, asked.order
         ran = self._runs.read(environ, order)
         try:
-            for name in (ran.digest, order.request.program):
-                self._programs.learn(name, ran.frozen)
+            self._programs.learn(order.request.program, ran.frozen)
             keep = self._keep(ran, asked)
             if keep is None:
                 if seat is not None:
@@ -111,7 +110,7 @@ class Making:
         most = min(self._settings.max_object, bound)
         if most <= 0 or (ran.length or 0) > most:
             return None
-        if not asked.named(etag, ran.digest, ran.inputs, self._runs.limits):
+        if not asked.named(etag, (ran.digest, ran.stated), ran.inputs, self._runs.limits):
             return None
         about = _about(ran, etag, asked, age)
         # Storing may outlast the request, whose environment is the server's.

@@ -1,13 +1,14 @@
 """Which program a run request means just now, and whether its results may be kept.
 
-A name becomes a digest at the proxy's own node, at each request: what a replaced program gave is found no more. What a
-digest is never changes, so whether its launches are frozen is asked once.
+The proxy's own node is asked at each request: what a replaced program gave, or one whose manifest has changed, is found
+no more. Only whether it is worth asking is remembered.
 """
 
 from collections import OrderedDict
 from typing import Final
 
 from insitu.runtime.errors import NodeError
+from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.questions import Questions
 from insitu.storage_hooks.green import Timeout
 from insitu.storage_hooks.local_node import LocalNode
@@ -23,13 +24,10 @@ class Programs:
     def __init__(self, local: LocalNode | None) -> None:
         self._local = local
         self._frozen: OrderedDict[str, bool] = OrderedDict()
-        """By digest, and, as a guess for next time, by name."""
+        """By what requests call them."""
 
-    def which(self, program: str) -> tuple[str, bool] | None:
-        """Digest, and whether its launches are frozen. None when that cannot be known before it runs."""
-        if program.startswith("sha256:") and (frozen := self._frozen.get(program)) is not None:
-            self._frozen.move_to_end(program)
-            return program, frozen
+    def which(self, program: str) -> ProgramInfo | None:
+        """What the node says of it. None when that cannot be known before it runs."""
         if self._local is None:
             return None
         try:
@@ -37,17 +35,15 @@ class Programs:
                 info = node.resolve(program)
         except (NodeError, OSError, Timeout):
             return None
-        frozen = info.frozen
-        self.learn(program, frozen)
-        self.learn(info.digest, frozen)
-        return info.digest, frozen
+        self.learn(program, info.frozen)
+        return info
 
     def likely(self, program: str) -> bool | None:
         """Whether its launches were frozen when it was last asked for, or last ran; None: not known yet."""
         return self._frozen.get(program)
 
-    def learn(self, digest: str, frozen: bool) -> None:
+    def learn(self, program: str, frozen: bool) -> None:
         """What a run has told."""
-        self._frozen[digest] = frozen
+        self._frozen[program] = frozen
         while len(self._frozen) > _REMEMBERED:
             self._frozen.popitem(last=False)

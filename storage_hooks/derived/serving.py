@@ -23,6 +23,7 @@ from typing import Any, Final
 from swift.common.utils import close_if_possible
 from swift.common.wsgi import WSGIContext
 
+from insitu.runtime.programs import ProgramInfo
 from insitu.storage_hooks import green, inside, problem, reading
 from insitu.storage_hooks.derived.asked import Asked
 from insitu.storage_hooks.derived.flight import ALONE, LEAD, STORED, Flights, Seat
@@ -179,10 +180,10 @@ class Derived:
             if response.status_int != 200 or not response.headers.get("Etag"):
                 return None
             inputs.append((channel, response.headers["Etag"]))
-        return source if asked.named(etag, which[0], inputs, self._runs.limits) else None
+        return source if asked.named(etag, (which.digest, which.stated), inputs, self._runs.limits) else None
 
-    def _may_be_kept(self, asked: Asked, which: tuple[str, bool] | None) -> bool:
-        return which is not None and (which[1] or asked.policy.derived)
+    def _may_be_kept(self, asked: Asked, which: ProgramInfo | None) -> bool:
+        return which is not None and (which.frozen or asked.policy.derived)
 
     def _wait(self, seat: Seat[Problem], environ: Environ) -> Any:
         watch = ClientWatch(environ)

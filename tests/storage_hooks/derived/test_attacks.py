@@ -276,6 +276,27 @@ def test_a_frozen_program_that_is_replaced(own: Store, test_programs: Path, tmp_
     assert (again.body, ran(own, again)) == (other.body, 0)
 
 
+def test_a_program_whose_manifest_changes(own: Store, test_programs: Path, tmp_path: Path) -> None:
+    """What it says of arguments and type is in no digest of a bare module's."""
+    own.put("o", b"x")
+    shutil.copy(test_programs / "args.wasm", tmp_path / "p.wasm")
+    for argument in ("one", "two"):
+        (tmp_path / "new").write_text(f'frozen = true\narguments = ["{argument}"]\n')
+        os.replace(tmp_path / "new", tmp_path / "p.toml")
+        answer = made(own, "o", "p")
+        assert (answer.body, ran(own, answer)) == (f"p\0{argument}\0".encode(), 1)
+        again = own.run("o", "p")
+        assert (again.body, ran(own, again)) == (answer.body, 0)
+
+
+def test_the_same_program_by_another_name(own: Store, test_programs: Path, tmp_path: Path) -> None:
+    """A guest is told its name, and may say it."""
+    own.put("o", b"x")
+    for name in ("p", "q"):
+        shutil.copy(test_programs / "args.wasm", tmp_path / f"{name}.wasm")
+        assert made(own, "o", name).body == f"{name}\0".encode()
+
+
 def test_what_a_program_says_of_its_result_is_kept_with_it(store: Store) -> None:
     store.put("o", b"0123456789", X_Object_Meta_Colour="blue", X_Object_Meta_Size="xl")
     said = '{"status":404,"content_type":"text/x-said","user":{"colour":"red"}}'
