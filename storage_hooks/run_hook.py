@@ -41,6 +41,7 @@ from insitu.storage_hooks import (
     policy_headers,
     problem,
     program_uploads,
+    reading,
     rights,
     writing,
 )
@@ -54,7 +55,7 @@ from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.policies import NEED_TYPE, NONE, NeedType, Policy, PolicyError, container_policy, type_of_put
 from insitu.storage_hooks.refusing import Answered, Denied, Refused, discreetly
 from insitu.storage_hooks.result_headers import without_users
-from insitu.storage_hooks.runs import Runs, unconditional
+from insitu.storage_hooks.runs import CONDITIONS, Order, Runs, unconditional
 
 StartResponse = Callable[..., Any]
 
@@ -135,6 +136,8 @@ class RunHook:
         if request is None:
             answer: Iterable[bytes] = self.app(environ, start_response)
             return answer
+        if "part-number=" in (environ.get("QUERY_STRING") or ""):
+            raise Refused(problem.unsupported_object("part-number asks for a part, and programs read whole objects"))
         order = self._deciding.reading(environ, where, request, policy)
         answer_with = self._derived.head if environ["REQUEST_METHOD"] == "HEAD" else self._derived.read
         with discreetly(order.let_in):
@@ -221,12 +224,24 @@ class RunHook:
             self._deciding.authorize(target, "write_acl")
             order = self._deciding.reading(source, copy.source, request, container_policy(source, self.app))
         with discreetly(order.let_in):
+            self._check_source(source, order)
             ran = self._runs.read(source, order)
             # Who may read results only is told nothing that the owner says of the source.
             source_headers = without_users(ran.source) if order.let_in else ran.source
             return writing.store(
                 self._runs, copy.writing(source_headers), start_response, ran, lambda: None, copy.answer_headers()
             )
+
+    def _check_source(self, source: Environ, order: Order) -> None:
+        """A copy's conditions are about its source, as with Swift's own copies. Raises `Answered`, `Refused`."""
+        if order.let_in:
+            return reading.check_conditions(source)  # of which he learns nothing
+        if any(f"HTTP_{name}" in source for name in CONDITIONS):
+            context = WSGIContext(self.app)
+            body = context._app_call(source | {"REQUEST_METHOD": "HEAD"})
+            if not context._response_status.startswith("2"):
+                raise Answered(context, body)
+            close_if_possible(body)
 
     def _type_written(self, environ: Environ, copy: Copy | None) -> str:
         if copy is None or environ.get("CONTENT_TYPE"):

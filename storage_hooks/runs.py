@@ -33,7 +33,7 @@ from insitu.storage_hooks.refusing import Answered, Refused, refused, unavailabl
 from insitu.storage_hooks.result_headers import request_headers, run_headers
 
 _ELSEWHERE = (Busy.code, NodeUnavailable.code)
-_CONDITIONS = ("RANGE", "IF_RANGE", "IF_MATCH", "IF_NONE_MATCH", "IF_MODIFIED_SINCE", "IF_UNMODIFIED_SINCE")
+CONDITIONS = ("RANGE", "IF_RANGE", "IF_MATCH", "IF_NONE_MATCH", "IF_MODIFIED_SINCE", "IF_UNMODIFIED_SINCE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ def ended(ran: Ran, why: RunAborted) -> Problem:
 def unconditional(environ: Environ) -> Environ:
     """The same request without a Range and conditions: they are about the result, and not about the object."""
     sent = dict(environ)
-    for name in _CONDITIONS:
+    for name in CONDITIONS:
         sent.pop(f"HTTP_{name}", None)
     return sent
 

@@ -20,7 +20,7 @@ from insitu.storage_hooks.feed import Feed, InputBroken
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Refused
-from insitu.storage_hooks.result_headers import stored_headers
+from insitu.storage_hooks.result_headers import answer_headers, said_by, stored_headers
 from insitu.storage_hooks.runs import Order, Ran, Runs, ended
 
 _CHUNK = 64 << 10
@@ -45,6 +45,12 @@ def store(
 ) -> Iterable[bytes]:
     """Store what a run makes under the path of `environ`, a PUT. `verdict` is asked before the end is given to Swift;
     what it raises is the answer, and nothing is stored. `more` headers go with the answer. Closes `ran`."""
+    if said_by(ran).status >= 400:
+        # The program itself refuses what came: its output is the reason.
+        status, answer_to_it = answer_headers(ran, environ, let_in=True)
+        ran.body.resets = True
+        start_response(status, answer_to_it)
+        return ran.body
     body = Body(ran, verdict)
     try:
         sent = dict(environ)

@@ -229,7 +229,7 @@ def test_two_launches_on_one_connection(node: NodeProcess) -> None:
         assert wire.receive(sock, decoder) is None
     os.close(read)
     assert [sorted(answer or {}) for answer in answers] == [
-        ["content_type", "digest", "id"],
+        ["content_type", "digest", "id", "stated"],
         ["error", "message"],
         ["record"],
     ]

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import pytest
 
+from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.store import Store, eventually, records, running, unharmed
 
@@ -258,3 +259,43 @@ def test_clients_of_swift_and_s3_upload_as_ever(
     finally:
         client.close()
     assert counting.get("b.txt").body == COUNTED
+
+
+# -- what the program says, and what the client asks of the source -----------------------------------------------------
+
+
+def test_a_program_that_refuses_what_came_has_nothing_stored(store: Store) -> None:
+    says = format_run("says", ['{"status": 415, "content_type": "text/plain"}'])
+    answer = store.ask("PUT", store.path("o"), {"X-Run": says}, b"not what it wants")
+    assert (answer.status, answer.body) == (415, b"not what it wants")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["x-run-id"]
+    assert store.get("o").status == 404
+    store.put("p", b"nor this")
+    answer = store.ask("COPY", store.path("p"), {"X-Run": says, "Destination": f"{store.container}/o"}, b"")
+    assert (answer.status, answer.body) == (415, b"nor this")
+    assert store.get("o").status == 404
+    said = format_run("says", ['{"status": 201, "content_type": "text/plain", "user": {"colour": "blue"}}'])
+    assert store.ask("PUT", store.path("o"), {"X-Run": said}, b"this it does").status == 201
+    stored = store.get("o")
+    assert (stored.headers["content-type"], stored.headers["x-object-meta-colour"]) == ("text/plain", "blue")
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ({"If-Match": '"0"'}, 412),
+        ({"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:01 GMT"}, 412),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-Match": "*"}, 201),
+    ],
+)
+@pytest.mark.parametrize("run", [{}, {"X-Run": "copy"}])
+def test_a_copys_conditions_are_about_its_source(
+    store: Store, run: dict[str, str], condition: dict[str, str], status: int
+) -> None:
+    store.put("o", DATA)
+    answer = store.ask("COPY", store.path("o"), {"Destination": f"{store.container}/p", **condition, **run}, b"")
+    assert answer.status == status
+    assert store.get("p").status == (200 if status == 201 else 404)
+    assert len(records(store.cluster, answer.request_id)) == (1 if run and status == 201 else 0)

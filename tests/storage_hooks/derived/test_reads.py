@@ -100,6 +100,9 @@ def test_ranges_conditions_and_heads_are_of_the_stored_result(store: Store) -> N
     parts = get(206, Range="bytes=0-0,-1")
     assert parts.headers["content-type"].startswith("multipart/byteranges")
     assert get(416, Range="bytes=999999-").headers["content-range"] == f"bytes */{len(DATA)}"
+    for same in (f'"{MD5}"', MD5, get(200).headers["last-modified"]):
+        assert get(206, Range="bytes=100-199", If_Range=same).body == DATA[100:200]
+    assert get(200, Range="bytes=100-199", If_Range='"0"').body == DATA
     unchanged = get(304, If_None_Match=f'"{MD5}"')
     assert (unchanged.body, unchanged.headers["etag"].strip('"')) == (b"", MD5)
     assert unchanged.headers["cache-control"] == "private, no-cache"
@@ -139,6 +142,12 @@ def test_who_needs_it_whole_gets_it_once_it_is(
     assert (answer.status, ran(store, answer)) == (status, 1)
     assert body is None or answer.body == body
     assert answer.headers["x-run-where"] == "derived"
+
+
+def test_a_first_reader_who_wants_any_version_gets_it(store: Store) -> None:
+    """Swift says 412 of what is not there, and it is not there yet."""
+    answer = made(store, "o", "copy", If_Match="*")
+    assert (answer.status, answer.body, ran(store, answer)) == (200, DATA, 1)
 
 
 def test_an_http_1_0_client_is_told_the_length(store: Store) -> None:
