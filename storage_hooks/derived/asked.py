@@ -26,9 +26,7 @@ class Asked:
     def account(self) -> str:
         return self.order.tenant
 
-    def named(
-        self, etag: str, program: tuple[str, str], inputs: Sequence[tuple[str, str]], limits: Limits
-    ) -> bool:
+    def named(self, etag: str, program: tuple[str, str], inputs: Sequence[tuple[str, str]], limits: Limits) -> bool:
         """Sets `name`: of what came of these bytes by that program (its digest, and what else is
         stated of it: see `ProgramInfo.stated`). False where it would be too long: such a result is
         not kept."""
