@@ -12,18 +12,27 @@ Settings, of object_hook and run_hook alike:
     accept_timeout = 45
     # A sign of life while a program is silent, seconds.
     beat = 5
+    # Whether what a program has read to its end is held against the object's ETag, as Swift does.
+    verify = yes
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
+
+from swift.common.utils import config_true_value
 
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import NodeError, NodeUnavailable
 from insitu.runtime.programs import ProgramInfo
 from insitu.runtime.questions import Questions
-from insitu.storage_hooks import green
+from insitu.storage_hooks import green, inside
+from insitu.storage_hooks.inside import Headers
 from insitu.storage_hooks.object_run import ObjectRun
+
+_MD5 = re.compile("[0-9a-f]{32}")
+_OF_MANIFESTS = ("X-Static-Large-Object", "X-Object-Manifest")
 
 _NO_INPUTS: Final[Mapping[str, int]] = MappingProxyType({})
 
@@ -40,7 +49,16 @@ class LocalNode:
             raise ValueError(f"{filter_name}: the setting 'node' is missing; clients see it in X-Run-Where")
         self.connect_timeout = seconds(conf, "connect_timeout", 2.0, filter_name)
         self.accept_timeout = seconds(conf, "accept_timeout", 45.0, filter_name)
+        self.verify = config_true_value(conf.get("verify", "yes"))
         self.beat = seconds(conf, "beat", 5.0, filter_name)
+
+    def md5_of(self, headers: Headers) -> str:
+        """What the object of these headers has, as its ETag says; empty where that is of something else, or where
+        nothing is to be verified."""
+        if not self.verify or any(inside.find(headers, name) for name in _OF_MANIFESTS):
+            return ""
+        etag = (inside.find(headers, "Etag") or "").strip('"').lower()
+        return etag if _MD5.fullmatch(etag) else ""
 
     def connect(self) -> Any:
         """A green socket. Raises `NodeUnavailable`."""

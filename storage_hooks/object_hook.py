@@ -39,13 +39,12 @@ that the node lacks, see bringing.py.)
   would be spliced to the first's.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from swift.common.swob import wsgi_to_str
-from swift.common.utils import close_if_possible, config_true_value, get_logger, split_path
+from swift.common.utils import close_if_possible, get_logger, split_path
 from swift.common.wsgi import WSGIContext
 
 from insitu.runtime.client import LaunchRequest
@@ -65,8 +64,6 @@ _METHODS = frozenset(("GET", bringing.METHOD))
 # Length and ranges are the object's, not the result's. The rest the proxy's filters still need (a static symlink is
 # checked against the ETag), and the run hook drops what does not speak of the result.
 _DROP = frozenset(("content-length", "accept-ranges", "content-range", "transfer-encoding"))
-
-_MD5 = re.compile("[0-9a-f]{32}")
 
 # An object that carries one of these is not what its bytes on this node seem to be.
 _LINK = ("x-object-sysmeta-symlink-target",)
@@ -89,7 +86,6 @@ class ObjectHook:
         self.local = LocalNode(conf, "object_hook")
         old = signature.key_of(conf, "object_hook", "old_key")
         self.keys = [signature.needed_key(conf, "object_hook"), *([] if old is None else [old])]
-        self.verify = config_true_value(conf.get("verify", "yes"))
         self.logger = get_logger(conf, log_route="insitu-object-hook")
         self.repairs = Repairs(app, self.logger)
 
@@ -138,7 +134,7 @@ class ObjectHook:
             return [b""]
         try:
             # The node gets a descriptor of its own, so Swift's can go as soon as it has been sent.
-            run = self._start(value, environ, file.fileno(), _md5(headers) if self.verify else "")
+            run = self._start(value, environ, file.fileno(), self.local.md5_of(headers))
         except NodeError as why:
             return self._refuse(why, headers, start_response)
         finally:
@@ -222,11 +218,6 @@ def _statement(environ: Environ) -> Statement:
         terms=environ.get(inside.ENV_TERMS, ""),
         transaction=environ.get("HTTP_X_TRANS_ID", ""),
     )
-
-
-def _md5(headers: Headers) -> str:
-    etag = (inside.find(headers, "Etag") or "").strip('"').lower()
-    return etag if _MD5.fullmatch(etag) else ""
 
 
 def _has(headers: Headers, names: tuple[str, ...]) -> bool:

@@ -38,6 +38,9 @@ READ_SIZE = 1 << 18
 FIRST_BEAT = 0.05
 """Seconds of silence until the first beat: with it the proxy gets the headers, and knows that the run was started."""
 
+SILENCE = 60.0
+"""Seconds for a node to tell the outcome of a guest that has closed all its outputs. Only one that hangs takes them."""
+
 _NO_INPUTS: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -91,6 +94,9 @@ class ObjectRun:
             return next(self._frames)
         except (StopIteration, BrokenPipeError):
             raise  # its end, and a proxy that does not listen
+        except NodeLost as why:
+            self.close()
+            return encode_end(Outcome(end="lost", note=str(why)))
         except Exception as why:  # noqa: BLE001 - as an exception it would be a 500 to Swift, which asks the next replica
             self.close()
             return encode_end(Outcome(end="lost", note=f"the storage server failed: {why!r}"))
@@ -147,12 +153,20 @@ class ObjectRun:
 
     def _until_it_ends(self) -> Iterator[bytes]:
         launch = self._launch.fileno()
-        beat_at = time.monotonic() + self._beat
-        while launch not in self._wait([launch, *self._meta.watched], beat_at - time.monotonic()):
+        now = time.monotonic()
+        beat_at = now + self._beat
+        # A guest that has closed one output may work on for the other; one that has closed both is at its end.
+        silent_since = now
+        while launch not in self._wait([launch, *self._meta.watched], beat_at - now):
             self._meta.take()
-            if time.monotonic() >= beat_at:
+            now = time.monotonic()
+            if now >= beat_at:
                 yield encode(BEAT)
-                beat_at = time.monotonic() + self._beat
+                beat_at = now + self._beat
+            if self._meta.watched:
+                silent_since = now
+            elif now - silent_since > SILENCE:
+                raise NodeLost(f"its outputs are closed, and {SILENCE:g} s later the node has not said how it ended")
 
     def _output(self, held: HoldBack) -> Iterator[bytes | None]:
         """What the guest writes, until it ends. None: it was silent for a beat. b"": the deadline of `held` is here."""

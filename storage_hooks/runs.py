@@ -139,10 +139,20 @@ class Runs:
             raise Refused(problem.unsupported_object(_why_not_whole(plain.headers)), request_headers(plain.headers))
         length = inside.find(plain.headers, "Content-Length")
         feed = Feed(plain.body, None if length is None else int(length))
-        return self.here(environ, order, feed, plain.headers, watch)
+        return self.here(environ, order, feed, plain.headers, watch, md5=self.local.md5_of(plain.headers))
 
-    def here(self, environ: Environ, order: Order, feed: Feed, source: Headers, watch: ClientWatch | None) -> Ran:
-        """A run at the proxy's own node, of what `feed` brings. The feed is closed with it. Raises `Refused`."""
+    def here(
+        self,
+        environ: Environ,
+        order: Order,
+        feed: Feed,
+        source: Headers,
+        watch: ClientWatch | None,
+        *,
+        md5: str = "",
+    ) -> Ran:
+        """A run at the proxy's own node, of what `feed` brings. The feed is closed with it. `md5`: what the guest must
+        have read once it has read all. Raises `Refused`."""
         if self.local is None:
             feed.close()
             raise unavailable("this proxy has no insitu node of its own (run_hook's setting 'socket')", source)
@@ -155,7 +165,12 @@ class Runs:
             if order.provider is not None:
                 self.local.bring(order.request.program, order.provider())
             headers, body = run_here(
-                self.local, self.launch_request(environ, order), feed, inputs.descriptors, environ, self.logger
+                self.local,
+                replace(self.launch_request(environ, order), md5=md5),
+                feed,
+                inputs.descriptors,
+                environ,
+                self.logger,
             )
         except NodeError as why:
             feed.close()

@@ -94,6 +94,25 @@ def test_with_two_of_three_damaged_the_third_serves(store: Store) -> None:
     store.put("o", data)  # no replicator runs here, and of one replica Swift says it is not there
 
 
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_what_the_proxy_feeds_to_its_own_node_is_verified_too(store: Store, size: int) -> None:
+    """With a further input a program runs there. Swift itself finds out when all has been sent, and puts it aside."""
+    data = os.urandom(size)
+    store.put("o", data)
+    store.put("x", b"a further input")
+    bad = replicas(store, "o")[2]
+    damage(bad, size - 1)
+    while not put_aside(bad):
+        answer = store.run("o", f"copy in.x=/{store.container}/x")
+        if answer.status == 500:
+            assert answer.problem["type"] == "urn:insitu:problem:damaged-replica"
+        elif answer.whole:
+            assert answer.body == data
+    assert not answer.whole if size == LARGE else answer.status == 500
+    answer = store.run("o", f"copy in.x=/{store.container}/x")
+    assert (answer.status, answer.whole, answer.body) == (200, True, data)
+
+
 def test_who_does_not_read_it_all_is_not_told(store: Store) -> None:
     """As with a Range of Swift's own: what was read is all that can be known."""
     data = os.urandom(LARGE)

@@ -1,6 +1,7 @@
 """From an open file to a stream of frames, with a real node."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import pytest
 from insitu.runtime.client import LaunchRequest, NodeClient
 from insitu.runtime.errors import UnknownProgram
 from insitu.sandbox.limits import Limits
-from insitu.storage_hooks import green
+from insitu.storage_hooks import green, object_run
 from insitu.storage_hooks.devcluster import DevCluster
 from insitu.storage_hooks.frames import (
     BEAT,
@@ -199,6 +200,35 @@ def test_a_refusal_leaves_no_pipe(cluster: DevCluster, source: int) -> None:
 
 
 # -- what goes wrong in the server itself ------------------------------------------------------------------------------
+
+
+def test_a_node_that_hangs_after_the_guest_has_ended_is_given_up(
+    cluster: DevCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_run, "SILENCE", 0.5)
+    daemon = cluster.nodes[0].daemon_pid
+    assert daemon is not None
+    with containing(b"small") as file:
+        run = start(cluster, file, "paced", "1000", "0")
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            [end] = told(run)
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+    outcome = unpack_outcome(end.payload)
+    assert outcome.end == "lost"
+    assert "has not said how it ended" in outcome.note
+
+
+def test_a_guest_that_is_silent_for_longer_than_that_is_not(
+    cluster: DevCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_run, "SILENCE", 0.2)
+    with containing(b"ab") as file:
+        whole, end = told(start(cluster, file, "paced", "1000", "10"))
+        assert (whole.payload, unpack_outcome(end.payload).ok) == (b"ab", True)
+        *_data, end = told(start(cluster, file, "paced", "0", "1000"))
+        assert unpack_outcome(end.payload).ok
 
 
 def test_an_error_of_the_server_s_own_is_an_end_too(cluster: DevCluster, source: int) -> None:
