@@ -210,6 +210,8 @@ def test_a_node_that_hangs_after_the_guest_has_ended_is_given_up(
     assert daemon is not None
     with containing(b"small") as file:
         run = start(cluster, file, "paced", "1000", "0")
+        # It answers the next question once it is done with the launch's beginning: only the guest has the pipes then.
+        NodeClient(str(cluster.nodes[0].socket)).ping()
         os.kill(daemon, signal.SIGSTOP)
         try:
             [end] = told(run)
