@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu.sandbox.limits import Limits
+from insitu.storage_hooks import inside
 from insitu.storage_hooks.derived.key import key_of, told
 from insitu.storage_hooks.derived.names import name_of
-from insitu.storage_hooks.inside import Environ
+from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.policies import Policy
 from insitu.storage_hooks.runs import Order
 
@@ -21,6 +22,12 @@ class Asked:
     order: Order
     policy: Policy
     name: str = ""
+
+    def may_share(self, source: Headers) -> bool:
+        """Whether a stored result of this object may be this caller's. A large object's segments have rights of their
+        own, which only reading them asks for; to the account's owner they are all open."""
+        large = inside.find(source, "X-Static-Large-Object") or inside.find(source, "X-Object-Manifest")
+        return not large or bool(self.environ.get("swift_owner"))
 
     @property
     def account(self) -> str:

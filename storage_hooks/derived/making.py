@@ -98,7 +98,7 @@ class Making:
     def _keep(self, ran: Ran, asked: Asked) -> Keep | None:
         """How the result is to be kept; None when it is not."""
         etag = inside.find(ran.source, "Etag")
-        if not etag or not (ran.frozen or asked.policy.derived):
+        if not etag or not (ran.frozen or asked.policy.derived) or not asked.may_share(ran.source):
             return None
         try:
             owners = policies.account_policy(asked.environ, self._runs.app)

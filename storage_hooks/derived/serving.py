@@ -171,7 +171,7 @@ class Derived:
         etag = inside.find(source, "Etag")
         if not context._response_status.startswith("200 ") or not etag:
             return None
-        if which is None or not self._may_be_kept(asked, which):
+        if which is None or not self._may_be_kept(asked, which) or not asked.may_share(source):
             return None
         inputs = []
         for channel, path in order.request.inputs:

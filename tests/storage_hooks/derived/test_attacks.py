@@ -1,6 +1,7 @@
 """What may go wrong while a result is made, stored, kept and read: nothing wrong or short is ever kept or served."""
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.derived.test_reads import drop, listed, made, owner_says, ran
+from tests.storage_hooks.derived.test_reads import DATA, drop, listed, made, owner_says, ran
 from tests.storage_hooks.store import Answer, Store, eventually
 
 LARGE = os.urandom(24 << 20)
@@ -326,3 +327,24 @@ def test_extra_inputs_are_part_of_the_key(store: Store) -> None:
     assert ran(store, store.run("o", run)) == 0
     answer = store.run("o", f"copy in.logo=/{store.container}/none")
     assert answer.status == 404 or answer.status == 400
+
+
+def test_a_large_objects_result_is_no_way_around_its_segments_rights(own: Store) -> None:
+    """Reading an object asks for the rights on its segments, and a stored result is read without."""
+    with closing(own.cluster.connection()) as connection:
+        connection.put_container("private")
+        connection.put_object("private", "segment", DATA)
+    owner_says(own, X_Container_Run_On_Read="copy", X_Container_Run_Read=".r:*")
+    etag = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    manifest = json.dumps([{"path": "/private/segment", "etag": etag, "size_bytes": len(DATA)}]).encode()
+    assert own.ask("PUT", own.path("slo") + "?multipart-manifest=put", {}, manifest).status == 201
+    own.put("dlo", b"", X_Object_Manifest="private/segment")
+    for name in ("slo", "dlo"):
+        refused = own.ask("GET", own.path(name), {}, anonymous=True)
+        assert refused.status in (401, 409), refused
+        assert DATA[:100] not in refused.body
+        assert made(own, name, "copy").body == DATA
+        assert own.run(name, "copy").headers["x-run-where"] == "derived"  # to the owner it is a plain object
+        again = own.ask("GET", own.path(name), {}, anonymous=True)
+        assert again.status == refused.status, again
+        assert DATA[:100] not in again.body
