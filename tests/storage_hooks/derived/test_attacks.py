@@ -15,7 +15,7 @@ import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.derived.test_reads import DATA, drop, listed, made, owner_says, ran
-from tests.storage_hooks.store import Answer, Store, eventually
+from tests.storage_hooks.store import Answer, Store, eventually, unharmed
 
 LARGE = os.urandom(24 << 20)
 """More than all buffers between a guest and a client that does not read hold."""
@@ -240,6 +240,28 @@ def test_damaged_on_disk(store: Store) -> None:
     for answer in answers[:-1]:
         right = hashlib.md5(answer.body, usedforsecurity=False).hexdigest() == answer.headers["etag"].strip('"')
         assert right == (answer.body == LARGE)
+
+
+def test_nothing_is_left_of_readers_that_go_away(store: Store) -> None:
+    """Neither a descriptor nor a launch: of first readers, of those who wait for them, and of hits."""
+    store.put("o", LARGE)
+    store.put("s", b"small")
+    made(store, "s", "copy")
+    with unharmed(store):
+        for _ in range(3):
+            with store.open("o", "copy") as first:
+                begun(first)
+                with store.open("o", "copy"), store.open("s", "copy"):
+                    pass  # one waits for the first, the other has its answer at once; neither reads it
+        made(store, "o", "copy")
+        for _ in range(3):
+            with store.open("o", "copy") as hit:
+                assert begun(hit).headers["X-Run-Where"] == "derived"
+            store.put("s", os.urandom(5))  # what was guessed is wrong
+            store.run("s", "copy")
+            store.run("o", "copy", Range="bytes=0-9")
+            store.run("o", "copy", If_Match='"0"')
+            store.ask("HEAD", store.path("o"), {"X-Run": "copy"})
 
 
 # -- programs ----------------------------------------------------------------------------------------------------------
