@@ -34,6 +34,8 @@ from insitu.storage_hooks.devcluster import DevCluster, DevClusterError
 
 CONTAINER, OBJECT = "photos", "photo.jpg"
 PROGRAM: Final = "watermark"
+STORED: Final = "derived"
+"""Where a stored result comes from."""
 READ_TIMEOUT: Final = 60.0  # seconds
 
 
@@ -73,19 +75,19 @@ def demo(photo: Path | None, text: str, out: Path, reads: int) -> None:
                 cluster_ = DevCluster(cache=user_cache())
                 stack.callback(cluster_.stop)
                 cluster_.start(progress=lambda stage: say(f"starting {stage}"))
-                plain, marked = show(cluster_, original, text, reads)
+                plain, marked, stored = show(cluster_, original, text, reads)
         except DevClusterError as e:
             raise click.ClickException(str(e)) from e
         except (HTTPException, NodeError, OSError) as e:
             raise click.ClickException(f"{type(e).__name__}: {e}") from e
     say("everything that was started has ended\n")
-    check(original, plain, marked)
+    check(original, plain, [*marked, *stored])
     suffix = photo.suffix if photo else ".jpg"
     try:
         files = save(out, {f"photo{suffix}": plain[0].body, f"photo-watermarked{suffix}": marked[0].body})
     except OSError as e:
         raise click.ClickException(f"--out {out}: {e.strerror or e}") from e
-    report(plain, marked)
+    report(plain, marked, stored)
     click.echo(f"\nsee {files[0]} and {files[1]}    ({time.monotonic() - begun:.1f} s in all)")
 
 
@@ -119,10 +121,10 @@ def shipped_photo() -> bytes:
         return target.read_bytes()
 
 
-def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[list[Read], list[Read]]:
-    """Uploads, and reads plainly and with the program in turns. Gives both lists, in the order of reading.
+def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[list[Read], list[Read], list[Read]]:
+    """Uploads, and reads in turns: plainly, with the program run each time (`no-store`), and its stored result.
 
-    Of the reads with the program, those that are a node's first come on top of `reads`.
+    Gives all three lists, in the order of reading. Of the runs, those that are a node's first come on top of `reads`.
     """
     if PROGRAM not in [info.name for info in NodeClient(str(cluster_.nodes[0].socket)).programs()]:
         raise click.ClickException(f"the program {PROGRAM} is not built; in a checkout: make guests")
@@ -140,15 +142,19 @@ def show(cluster_: DevCluster, original: bytes, text: str, reads: int) -> tuple[
     url = urlsplit(f"{storage_url}/{CONTAINER}/{OBJECT}")
     run = format_run(PROGRAM, ["--text", text])
     say(f"reading it plainly, and with X-Run: {run}")
-    plain, marked = [], []
+    asked = {"X-Auth-Token": token, "X-Run": run}
+    plain, marked, stored = [], [], []
     seen: set[str] = set()
     repeated = 0
     while repeated < reads:
         plain.append(read(cluster_, url.netloc, url.path, {"X-Auth-Token": token}))
-        marked.append(read(cluster_, url.netloc, url.path, {"X-Auth-Token": token, "X-Run": run}))
+        marked.append(read(cluster_, url.netloc, url.path, asked | {"Cache-Control": "no-store"}))
+        again = read(cluster_, url.netloc, url.path, asked)
+        if again.where == STORED:
+            stored.append(again)  # the first of them stores it, and the next may come before it has
         repeated += marked[-1].node in seen
         seen.add(marked[-1].node)
-    return plain, marked
+    return plain, marked, stored
 
 
 def media_type(image: bytes) -> str:
@@ -217,7 +223,7 @@ def save(out: Path, files: dict[str, bytes]) -> list[Path]:
     return saved
 
 
-def report(plain: Sequence[Read], marked: Sequence[Read]) -> None:
+def report(plain: Sequence[Read], marked: Sequence[Read], stored: Sequence[Read]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -234,6 +240,7 @@ def report(plain: Sequence[Read], marked: Sequence[Read]) -> None:
         (f"plain, median of {len(plain) - 1}", plain[1:]),
         ("watermark, first on a node" + (f" (median of {len(first)})" if len(first) > 1 else ""), first),
         (f"watermark, median of {len(again)}", again),
+        *([(f"its stored result, median of {len(stored)}", stored)] if stored else []),
     ]
     for title, _ in groups:
         table.add_column(title, justify="right")
@@ -241,7 +248,7 @@ def report(plain: Sequence[Read], marked: Sequence[Read]) -> None:
         table.add_row(name, *(cell(reads) for _, reads in groups))
     console = Console()
     # Into a file or a pipe it is not folded to a terminal's width.
-    (console if console.is_terminal else Console(width=120)).print(table)
+    (console if console.is_terminal else Console(width=140)).print(table)
 
 
 def records(reads: Sequence[Read]) -> list[Record]:
@@ -249,6 +256,7 @@ def records(reads: Sequence[Read]) -> list[Record]:
 
 
 def places(reads: Sequence[Read]) -> str:
+    """(A stored result comes from wherever Swift has it.)"""
     return "\n".join(sorted({one.where.replace("; replica=", ", replica ") for one in reads if one.where}))
 
 
