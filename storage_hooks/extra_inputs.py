@@ -85,4 +85,6 @@ def check(response: Any, channel: str, path: str) -> None:
         raise Refused(problem.forbidden(f"input {channel}: you may not read {path}"))
     if response.status_int == 404:
         raise Refused(problem.bad_input(channel, path, "there is no such object"))
+    if response.status_int // 100 == 4:  # a large object whose segments may not be read, say
+        raise Refused(problem.bad_input(channel, path, f"Swift answers {response.status}"))
     raise unavailable(f"input {channel}, {path}: Swift answers {response.status}", [])

@@ -67,8 +67,6 @@ def unframed(
         _drain(frames)
         close_if_possible(body)
         return [*headers, ("Content-Length", str(len(frame.payload)))], [frame.payload]
-    # eventlet would hold back what is under 4 KiB.
-    environ["eventlet.minimum_write_chunk_size"] = 0
     return headers, RunBody(frame, frames, body, logger, inside.find(headers, inside.ID) or "?")
 
 

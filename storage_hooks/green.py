@@ -36,6 +36,7 @@ __all__ = [
     "speaks_http_1_0",
     "wait_readable",
     "write_all",
+    "write_through",
 ]
 
 QueueFull: type[Exception] = _queue.Full
@@ -44,6 +45,7 @@ QueueFull: type[Exception] = _queue.Full
 
 T = TypeVar("T")
 
+_AT_ONCE = "eventlet.minimum_write_chunk_size"
 _connect = ctypes.CDLL(None, use_errno=True).connect
 
 
@@ -151,14 +153,31 @@ def client_socket(environ: dict[str, Any]) -> Any | None:
 def speaks_http_1_0(environ: dict[str, Any]) -> bool:
     """Is the end of a connection how this client knows the end of a body? False where that cannot be found out.
 
-    The server's SERVER_PROTOCOL is always HTTP/1.0; the version that the client wrote is known to its handler, which is
-    bound to one of the functions that it puts into the environment.
+    (The server's SERVER_PROTOCOL is always HTTP/1.0.)
     """
+    handler = _handler(environ)
+    return handler is not None and handler.request_version != "HTTP/1.1"
+
+
+def write_through(environ: dict[str, Any]) -> None:
+    """Have the server send each piece of the body as it comes, instead of 4 KiB and more at once.
+
+    It looks for that word in the environment that it made, and s3api hands on another one.
+    """
+    environ[_AT_ONCE] = 0
+    handler = _handler(environ)
+    if handler is not None:
+        handler.environ[_AT_ONCE] = 0
+
+
+def _handler(environ: dict[str, Any]) -> Any | None:
+    """The server's own object for this request, to which one of the functions is bound that it puts into the
+    environment; None where there is no such function."""
     for cell in getattr(environ.get("eventlet.set_idle"), "__closure__", None) or ():
-        version = getattr(cell.cell_contents, "request_version", None)
-        if version is not None:
-            return bool(version != "HTTP/1.1")
-    return False
+        found = cell.cell_contents
+        if hasattr(found, "request_version") and hasattr(found, "environ"):
+            return found
+    return None
 
 
 def peer_gone(sock: Any) -> bool:

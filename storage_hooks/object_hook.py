@@ -140,7 +140,7 @@ class ObjectHook:
         finally:
             close_if_possible(body)
         # eventlet would hold back frames under 4 KiB.
-        environ["eventlet.minimum_write_chunk_size"] = 0
+        green.write_through(environ)
         start_response(
             "200 OK",
             [(k, v) for k, v in headers if k.lower() not in _DROP]

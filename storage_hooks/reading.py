@@ -43,6 +43,8 @@ def answer(
             # Its end would be a closed connection, which may as well be a broken one.
             body, length = _whole(ran)
             headers.append(("Content-Length", str(length)))
+        if ran.length is None:
+            green.write_through(environ)
         ran.body.resets = True
     except BaseException:
         ran.close()

@@ -107,7 +107,6 @@ class Runs:
             sent[inside.ENV_PROVIDER] = order.provider
         context = WSGIContext(self.app)
         body = context._app_call(sent)
-        environ["eventlet.minimum_write_chunk_size"] = sent.get("eventlet.minimum_write_chunk_size", 4096)
         headers: Headers = context._response_headers
         if inside.find(headers, inside.ID) is not None:
             return self._ran(headers, headers, body, watch)

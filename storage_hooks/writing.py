@@ -48,6 +48,7 @@ def store(
     if said_by(ran).status >= 400:
         # The program itself refuses what came: its output is the reason.
         status, answer_to_it = answer_headers(ran, environ, let_in=True)
+        green.write_through(environ)
         ran.body.resets = True
         start_response(status, answer_to_it)
         return ran.body
