@@ -179,6 +179,8 @@ class Derived:
             close_if_possible(response.app_iter)
             if response.status_int != 200 or not response.headers.get("Etag"):
                 return None
+            if not order.owners and not asked.may_share(list(response.headers.items())):
+                return None
             inputs.append((channel, response.headers["Etag"]))
         return source if asked.named(etag, (which.digest, which.stated), inputs, self._runs.limits) else None
 

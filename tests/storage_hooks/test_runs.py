@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -13,7 +14,7 @@ import pytest
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.object_server import marked, replicas
-from tests.storage_hooks.store import Answer, Store, records, running
+from tests.storage_hooks.store import Answer, Store, records, running, runs_of
 
 DATA = os.urandom(300_000)
 
@@ -398,6 +399,19 @@ def test_s3_clients_are_told_what_failed_and_do_not_try_again(store: Store, s3: 
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert answer["ResponseMetadata"]["RetryAttempts"] == 0
     assert says in answer["Error"]["Message"]
+
+
+def test_an_s3_client_has_the_head_before_a_run_fails_late_and_asks_for_no_other(store: Store, s3: Any) -> None:
+    """One that got nothing at all takes it for the connection's fault, and tries again."""
+    from botocore.exceptions import BotoCoreError
+
+    with_run(s3, "linger")
+    begun = time.time()
+    answer = s3.get_object(Bucket=store.container, Key="o")
+    assert answer["ResponseMetadata"]["RetryAttempts"] == 0
+    with pytest.raises((BotoCoreError, OSError)):
+        answer["Body"].read()
+    assert len(runs_of(store.cluster, "linger", begun)) == 1
 
 
 # -- the object server, spoken to without the proxy --------------------------------------------------------------------

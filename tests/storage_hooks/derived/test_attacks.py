@@ -370,3 +370,21 @@ def test_a_large_objects_result_is_no_way_around_its_segments_rights(own: Store)
         again = own.ask("GET", own.path(name), {}, anonymous=True)
         assert again.status == refused.status, again
         assert DATA[:100] not in again.body
+
+
+def test_nor_is_one_with_a_large_object_as_a_further_input(own: Store) -> None:
+    with closing(own.cluster.connection()) as connection:
+        connection.put_container("private")
+        connection.put_object("private", "segment", DATA)
+    own.ask("POST", f"/v1/{own.account}/{own.container}", {"X-Container-Read": "test:tester3"})
+    etag = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
+    manifest = json.dumps([{"path": "/private/segment", "etag": etag, "size_bytes": len(DATA)}]).encode()
+    assert own.ask("PUT", own.path("slo") + "?multipart-manifest=put", {}, manifest).status == 201
+    own.put("o", b"x")
+    reader = Store(own.cluster, own.container, "test:tester3")
+    run = f"copy in.one=/{own.container}/slo"
+    refused = reader.run("o", run)
+    assert (refused.status, refused.problem["type"]) == (400, "urn:insitu:problem:bad-input"), refused
+    assert made(own, "o", run).body == b"x"
+    assert own.run("o", run).headers["x-run-where"] == "derived"
+    assert reader.run("o", run).status == 400
