@@ -128,7 +128,7 @@ class Storing:
             self._put(self._reader)
         except (StoreError, Timeout) as refusal:
             why = self._why or str(refusal)
-        except Exception as broken:  # noqa: BLE001 - nobody is behind this green thread to hear of it
+        except BaseException as broken:  # noqa: BLE001 - who waits for the result must hear of it, whatever it is
             why = self._why or f"{type(broken).__name__}: {broken}"
         if self._reader.given_up:
             why = why or self._why

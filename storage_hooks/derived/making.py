@@ -34,7 +34,8 @@ from insitu.storage_hooks.result_headers import SOURCE, said_by
 from insitu.storage_hooks.runs import Ran, Runs, ended
 
 _FINAL: Final = frozenset(("program-failed", "program-rejected"))
-"""Kinds of problems that everybody who asks for the same would get."""
+_OF_THE_MOMENT: Final = frozenset(("wall", "cpu"))
+"""Limits that a run meets because its reader is slow, or the machine is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Making:
         try:
             return self.run(seat, asked)
         except Refused as why:
-            seat.land(why.problem if why.problem.kind in _FINAL else None)
+            seat.land(why.problem if _is_everybodys(why.problem) else None)
             raise
         except BaseException:
             seat.land(None)
@@ -124,7 +125,7 @@ class Making:
                 # What a failed run comes to, everybody else would see, too; a client that goes away is its own affair.
                 broken = tee.broken
                 answer = ended(ran, broken) if isinstance(broken, RunAborted) and broken.outcome is not None else None
-                seat.land(answer if answer is not None and answer.kind in _FINAL else None)
+                seat.land(answer if answer is not None and _is_everybodys(answer) else None)
 
         tee = Tee(ran.body, Storing(keep.put, max_bytes=keep.most, done=done))
         return tee
@@ -191,6 +192,12 @@ def _about(ran: Ran, etag: str, asked: Asked, age: float) -> About:
         expires=now + max(1, int(age)),
         metadata={name.removeprefix(META): value for name, value in said.user_headers()},
     )
+
+
+def _is_everybodys(problem: Problem) -> bool:
+    """Whether everybody who asks for the same would be told the same."""
+    limit = problem.extra.get("limit")
+    return problem.kind in _FINAL and not (limit and limit["name"] in _OF_THE_MOMENT)
 
 
 def _wants_it_whole(environ: Environ) -> bool:
