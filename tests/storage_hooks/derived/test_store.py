@@ -4,7 +4,9 @@ import hashlib
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,19 @@ def test_what_did_not_end_well_is_not_there(cluster: DevCluster, account: str, e
     assert kept["read"] == "x" * 300_000
     assert in_proxy(cluster, "look", account=account, name=named()) is None
     assert in_proxy(cluster, "entries", account=account) == {"entries": [], "used": 0}
+
+
+def test_two_proxies_that_store_the_same_at_once_leave_one_whole_result(cluster: DevCluster, account: str) -> None:
+    def keep(length: bool) -> Any:
+        chunks = ["x" * 50_000] * 20
+        return in_proxy(cluster, "keep", account=account, name=named(), chunks=chunks, length=length)
+
+    with ThreadPoolExecutor(2) as pool:
+        # Also where neither finds the container: both make it.
+        assert [kept["why"] for kept in pool.map(keep, (False, True))] == [[None], [None]]
+    found = in_proxy(cluster, "entries", account=account)
+    assert [entry[:2] for entry in found["entries"]] == [[named(), 1_000_000]]
+    assert in_proxy(cluster, "look", account=account, name=named())["body"] == "x" * 1_000_000
 
 
 def test_what_has_expired_is_not_there(cluster: DevCluster, account: str) -> None:
