@@ -64,10 +64,30 @@ def unframed(
             outcome = Outcome(end="lost", note=str(why))
         return [*headers, (inside.OUTCOME, inside.encode_outcome(outcome)), ("Content-Length", "0")], [b""]
     if frame.kind == WHOLE:
-        _drain(frames)
-        close_if_possible(body)
-        return [*headers, ("Content-Length", str(len(frame.payload)))], [frame.payload]
+        return [*headers, ("Content-Length", str(len(frame.payload)))], WholeBody(frame.payload, frames, body)
     return headers, RunBody(frame, frames, body, logger, inside.find(headers, inside.ID) or "?")
+
+
+class WholeBody:
+    """A result that is here already. What is left to read of the node's answer is read when the client has it."""
+
+    def __init__(self, payload: bytes, frames: Iterator[Frame], body: Any) -> None:
+        self._payload: bytes | None = payload
+        self._frames, self._body = frames, body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        payload, self._payload = self._payload, None
+        if payload is None:
+            raise StopIteration
+        return payload
+
+    def close(self) -> None:
+        """Read to the end, so that Swift sees it end well."""
+        _drain(self._frames)
+        close_if_possible(self._body)
 
 
 class RunBody:
