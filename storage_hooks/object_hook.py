@@ -50,7 +50,7 @@ from swift.common.wsgi import WSGIContext
 from insitu.runtime.client import LaunchRequest
 from insitu.runtime.errors import BadRequest, Busy, NodeError, NodeUnavailable
 from insitu.runtime.grammar import GrammarError
-from insitu.storage_hooks import bringing, green, inside, signature
+from insitu.storage_hooks import bringing, green, inside, settings, signature
 from insitu.storage_hooks.inside import Environ, Headers, Terms, TermsError
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
@@ -226,5 +226,6 @@ def _has(headers: Headers, names: tuple[str, ...]) -> bool:
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], ObjectHook]:
     """paste.deploy's way in: `use = egg:insitu#object_hook`."""
+    settings.check(local_conf, "object_hook", settings.OBJECT_HOOK)
     conf = global_conf | local_conf
     return lambda app: ObjectHook(app, conf)

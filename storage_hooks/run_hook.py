@@ -43,6 +43,7 @@ from insitu.storage_hooks import (
     program_uploads,
     reading,
     rights,
+    settings,
     writing,
 )
 from insitu.storage_hooks.copying import Copy
@@ -90,6 +91,8 @@ class RunHook:
             if method not in _METHODS:
                 if asked is not None:
                     raise Refused(problem.wrong_method(method))
+                if method == "POST" and environ.get("HTTP_X_OBJECT_MANIFEST"):
+                    self._check_manifest(environ, (parts[2], parts[3], parts[4]))
                 return self._plain(environ, start_response)
             where = (parts[2], parts[3], parts[4])
             policy = container_policy(environ, self.app)
@@ -213,6 +216,12 @@ class RunHook:
         order = self._deciding.writing(environ, where, request, policy)
         return writing.write(self._runs, environ, start_response, order)
 
+    def _check_manifest(self, environ: Environ, where: Where) -> None:
+        """A POST can make a manifest of an object, whose bytes then come from elsewhere. Raises `Refused`."""
+        policy = container_policy(environ, self.app)
+        if policy.programs or self._by_policy(policy.for_write, where, lambda: self._type_of(environ)) is not None:
+            raise Refused(problem.not_bytes(_no_bytes(environ)))
+
     def _copy(
         self, copy: Copy, start_response: StartResponse, request: RunRequest, policy: Policy, *, named: bool
     ) -> Iterable[bytes]:
@@ -287,6 +296,7 @@ def _size(conf: dict[str, str], name: str, default: int) -> int:
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], RunHook]:
     """paste.deploy's way in: `use = egg:insitu#run_hook`."""
+    settings.check(local_conf, "run_hook", settings.RUN_HOOK)
     conf = global_conf | local_conf
     limits = _limits_of(conf)
     register_swift_info("insitu", version=insitu.__version__, max_run_request=MAX_BYTES, limits=limits.to_wire())

@@ -32,7 +32,7 @@ from swift.proxy.server import Application
 
 from insitu.runtime.errors import Busy, NodeError, NodeLost, NodeUnavailable, ProgramRejected, UnknownProgram
 from insitu.runtime.grammar import GrammarError
-from insitu.storage_hooks import bringing, inside, signature
+from insitu.storage_hooks import bringing, inside, settings, signature
 from insitu.storage_hooks.framed import frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.run_application import Address, RunApplication, address
@@ -270,5 +270,6 @@ def _refused(code: str, reason: str) -> Headers:
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[Any], RunSwitch]:
     """paste.deploy's way in: `use = egg:insitu#run_switch`."""
+    settings.check(local_conf, "run_switch", settings.RUN_SWITCH)
     conf = global_conf | local_conf
     return lambda app: RunSwitch(app, conf)

@@ -33,6 +33,7 @@ from insitu.storage_hooks.refusing import Answered, Refused, refused, unavailabl
 from insitu.storage_hooks.result_headers import request_headers, run_headers
 
 _ELSEWHERE = (Busy.code, NodeUnavailable.code)
+_NO_NODE = ", and this one has no insitu node of its own (run_hook's setting 'socket')"
 CONDITIONS = ("RANGE", "IF_RANGE", "IF_MATCH", "IF_NONE_MATCH", "IF_MODIFIED_SINCE", "IF_UNMODIFIED_SINCE")
 
 
@@ -135,7 +136,8 @@ class Runs:
     def _here(self, environ: Environ, order: Order, plain: "Plain", watch: ClientWatch) -> Ran:
         if self.local is None:
             close_if_possible(plain.body)
-            raise Refused(problem.unsupported_object(_why_not_whole(plain.headers)), request_headers(plain.headers))
+            what = "further inputs are read at the proxy" if order.request.inputs else _why_not_whole(plain.headers)
+            raise Refused(problem.unsupported_object(f"{what}{_NO_NODE}"), request_headers(plain.headers))
         length = inside.find(plain.headers, "Content-Length")
         feed = Feed(plain.body, None if length is None else int(length))
         return self.here(environ, order, feed, plain.headers, watch, md5=self.local.md5_of(plain.headers))
@@ -154,7 +156,7 @@ class Runs:
         have read once it has read all. Raises `Refused`."""
         if self.local is None:
             feed.close()
-            raise unavailable("this proxy has no insitu node of its own (run_hook's setting 'socket')", source)
+            raise Refused(problem.unsupported_object(f"what is written is run at the proxy{_NO_NODE}"))
         try:
             inputs = ExtraInputs.read(self.app, environ, order.request.inputs, self.max_input, owners=order.owners)
         except BaseException:
@@ -300,4 +302,4 @@ def _why_not_whole(headers: Headers) -> str:
         what = "the object is a large object: its segments lie on many nodes"
     else:
         what = "the object's bytes are not whole on one storage node, or no object_hook is installed there"
-    return f"{what}, and this proxy has no insitu node of its own (run_hook's setting 'socket')"
+    return what

@@ -3,19 +3,14 @@
 import re
 from pathlib import Path
 
+from insitu.storage_hooks import settings
 from insitu.storage_hooks.policies import ACCOUNT_FIELDS, CONTAINER_FIELDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operators.md").read_text()
 HOOKS = ROOT / "storage_hooks"
 
-FILTERS = {
-    "run_hook": ("run_hook.py", "local_node.py", "derived/settings.py"),
-    "run_switch": ("run_switch.py",),
-    "object_hook": ("object_hook.py", "local_node.py"),
-}
-KEYS = {"run_switch": {"key", "key_file"}, "object_hook": {"key", "key_file", "old_key", "old_key_file"}}
-_READ = re.compile(r'conf(?:\.get\(|\[)"(\w+)"|(?:seconds|_seconds|_size)\(conf, "(\w+)"|"(\w+)" in conf')
+FILTERS = {"run_hook": settings.RUN_HOOK, "run_switch": settings.RUN_SWITCH, "object_hook": settings.OBJECT_HOOK}
 
 
 def rows(first: str) -> list[str]:
@@ -29,17 +24,17 @@ def words(cells: list[str]) -> set[str]:
     return {word for cell in cells for word in re.findall(r"`([\w-]+)`", cell)}
 
 
-def read_by(name: str) -> set[str]:
-    found: set[str] = set()
-    for file in FILTERS[name]:
-        if (HOOKS / file).exists():
-            found |= {next(filter(None, found)) for found in _READ.findall((HOOKS / file).read_text())}
-    return found | KEYS.get(name, set())
+_READ = re.compile(r'conf(?:\.get\(|\[)"(\w+)"|(?:seconds|_size)\(conf, "(\w+)"|"(\w+)" in conf')
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    for name in FILTERS:
-        assert words(rows(f"`[filter:{name}]`")) == read_by(name), name
+    for name, known in FILTERS.items():
+        assert words(rows(f"`[filter:{name}]`")) == set(known), name
+
+
+def test_every_setting_that_is_read_is_known() -> None:
+    read = {next(filter(None, names)) for file in HOOKS.rglob("*.py") for names in _READ.findall(file.read_text())}
+    assert read <= {name for known in FILTERS.values() for name in known}
 
 
 def test_every_header_of_the_owners_is_there_and_no_other() -> None:

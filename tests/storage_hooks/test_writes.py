@@ -195,6 +195,10 @@ def test_the_policy_transforms_what_is_written(counting: Store) -> None:
     for way in ({"X-Run": "copy"}, {"X-Run": "-"}):
         answer = counting.ask("PUT", counting.path("b.txt"), way, WORDS)
         assert (answer.status, answer.problem["type"]) == (409, "urn:insitu:problem:against-policy")
+    counting.put("c.txt", WORDS)
+    answer = counting.ask("POST", counting.path("c.txt"), {"X-Object-Manifest": f"{counting.container}/a.bin"})
+    assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:not-bytes")
+    assert counting.get("c.txt").body == COUNTED
     answer = counting.ask("PUT", counting.path("b.txt") + "?multipart-manifest=put", {}, b"[]")
     assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:not-bytes")
     assert counting.get("b.txt").status == 404
