@@ -15,7 +15,8 @@ OBJECT_HOOK: Final = (*_LOCAL, "key", "key_file", "old_key", "old_key_file")
 
 
 def check(local_conf: Mapping[str, str], filter_name: str, known: Iterable[str]) -> None:
-    """Of a filter's own section. Raises ValueError naming those that nobody knows; Swift's own for logging, and what its loader adds, pass."""
+    """Of a filter's own section. Raises ValueError naming those that nobody knows; what Swift's logging reads, and
+    what its loader adds, passes."""
     unknown = sorted(name for name in local_conf if name not in known and not name.startswith(("log_", "__")))
     if unknown:
         raise ValueError(f"{filter_name}: there is no setting {', '.join(unknown)}; there are {', '.join(known)}")
