@@ -2,8 +2,8 @@
 
     GET of a large object, of an erasure-coded or an encrypted one, with extra inputs, or with no storage node left
         Swift's answer to a plain GET ──▶ Feed ──▶ stdin of a launch on this machine's node
-    PUT, COPY
-        the client's bytes, or the source's ──▶ Feed ──▶ likewise
+    PUT
+        the client's bytes, laid aside until they are whole ──▶ likewise
 
 What comes back looks as the run switch's answers do: see framed.py.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from insitu.runtime.client import LaunchRequest
 from insitu.storage_hooks import inside
-from insitu.storage_hooks.feed import Feed
+from insitu.storage_hooks.feed import Feed, Here
 from insitu.storage_hooks.framed import RunAborted, frames_of, unframed
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.local_node import LocalNode
@@ -21,7 +21,7 @@ from insitu.storage_hooks.object_run import ObjectRun
 
 
 def run_here(
-    node: LocalNode, request: LaunchRequest, feed: Feed, inputs: Mapping[str, int], environ: Environ, logger: Any
+    node: LocalNode, request: LaunchRequest, feed: Feed | Here, inputs: Mapping[str, int], environ: Environ, logger: Any
 ) -> tuple[Headers, "LocalBody"]:
     """Start it, and wait until its status is decided: the headers of a run's answer, and the body. The feed is closed
     with the body, or when this raises: `NodeError` when nothing was started, `RunAborted` when the input broke off.
@@ -53,7 +53,7 @@ def run_here(
 class LocalBody:
     """A run's output. Raises `RunAborted` when it is not whole, or what went in was not."""
 
-    def __init__(self, body: Any, run: ObjectRun, feed: Feed) -> None:
+    def __init__(self, body: Any, run: ObjectRun, feed: Feed | Here) -> None:
         self._body, self._run, self.feed = iter(body), run, feed
 
     def __iter__(self) -> Iterator[bytes]:

@@ -6,9 +6,9 @@ finds out that it is broken.
 """
 
 import hashlib
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, Final
+from contextlib import closing
+from typing import Any, Final
 
 from swift.common.utils import close_if_possible
 from swift.common.wsgi import WSGIContext
@@ -17,32 +17,30 @@ from insitu.runtime.errors import NodeError
 from insitu.sandbox.limits import MAX_PROGRAM
 from insitu.storage_hooks import inside, problem
 from insitu.storage_hooks.copying import Copy
-from insitu.storage_hooks.feed import InputBroken
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Answered, Refused, refused, unavailable
 from insitu.storage_hooks.runs import Runs, unconditional
-from insitu.storage_hooks.writing import Upload
+from insitu.storage_hooks.uploads import received
+from insitu.storage_hooks.whole import Whole
 
-_IN_MEMORY: Final = 1 << 20
 _PIECE: Final = 256 << 10
 
 
 def put(runs: Runs, environ: Environ, start_response: Callable[..., Any], copy: Copy | None) -> Iterable[bytes]:
     """Answer a PUT or a copy; the caller has asked whether they may write. Raises `Refused`, `Answered`."""
-    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as aside:
-        if copy is None:
-            digest, size = _laid_aside(Upload(environ["wsgi.input"]), aside)
-            _check_length(environ, size)
-            sent, more = dict(environ), list[tuple[str, str]]()
-        else:
-            source: Headers
-            source, body = _source(runs, copy)
-            digest, size = _laid_aside(body, aside)
-            sent, more = copy.writing(source), copy.answer_headers()
-        _validate(runs, sent, digest, aside)
-        aside.seek(0)
+    if copy is None:
+        whole = received(environ, MAX_PROGRAM, _too_large)
+        sent, more = dict(environ), list[tuple[str, str]]()
+    else:
+        source, body = _source(runs, copy)
+        whole = Whole.of(_bounded(body))
+        sent, more = copy.writing(source), copy.answer_headers()
+    with closing(whole):
+        digest = _digest(whole)
+        _validate(runs, sent, digest, whole)
+        whole.rewind()
         sent.pop("HTTP_TRANSFER_ENCODING", None)
-        sent |= {"wsgi.input": aside, "CONTENT_LENGTH": str(size)}
+        sent |= {"wsgi.input": whole, "CONTENT_LENGTH": str(whole.length)}
         context = WSGIContext(runs.app)
         answer: Iterable[bytes] = context._app_call(sent)
     headers = [*context._response_headers, *more]
@@ -52,26 +50,27 @@ def put(runs: Runs, environ: Environ, start_response: Callable[..., Any], copy: 
     return answer
 
 
-def _laid_aside(body: Iterable[bytes], aside: IO[bytes]) -> tuple[str, int]:
-    summed, size = hashlib.sha256(), 0
+def _too_large() -> Exception:
+    return Refused(problem.not_a_program(f"it is over {MAX_PROGRAM} bytes, and no program is allowed more"))
+
+
+def _bounded(body: Iterable[bytes]) -> Iterator[bytes]:
+    size = 0
     try:
         for chunk in body:
             size += len(chunk)
             if size > MAX_PROGRAM:
-                raise Refused(problem.not_a_program(f"it is over {MAX_PROGRAM} bytes, and no program is allowed more"))
-            summed.update(chunk)
-            aside.write(chunk)
-    except (OSError, ValueError, InputBroken) as why:
-        raise Refused(problem.upload_broken(f"it broke off after {size} bytes: {why}", short=True)) from None
+                raise _too_large()
+            yield chunk
     finally:
         close_if_possible(body)
-    return f"sha256:{summed.hexdigest()}", size
 
 
-def _check_length(environ: Environ, size: int) -> None:
-    text = environ.get("CONTENT_LENGTH")
-    if text and int(text) != size:
-        raise Refused(problem.upload_broken(f"it ends after {size} bytes of {text}", short=True))
+def _digest(whole: Whole) -> str:
+    summed = hashlib.sha256()
+    for piece in whole:
+        summed.update(piece)
+    return f"sha256:{summed.hexdigest()}"
 
 
 def _source(runs: Runs, copy: Copy) -> tuple[Headers, Iterable[bytes]]:
@@ -82,17 +81,17 @@ def _source(runs: Runs, copy: Copy) -> tuple[Headers, Iterable[bytes]]:
     return context._response_headers, body
 
 
-def _validate(runs: Runs, environ: Environ, digest: str, aside: IO[bytes]) -> None:
+def _validate(runs: Runs, environ: Environ, digest: str, whole: Whole) -> None:
     if runs.local is None:
         raise unavailable("programs are validated by this proxy's own insitu node, and it has none", [])
     tenant = inside.native(environ["PATH_INFO"].split("/", 3)[2])
     try:
-        runs.local.bring(digest, _pieces(aside), prepare=True, tenant=tenant)
+        runs.local.bring(digest, _pieces(whole), prepare=True, tenant=tenant)
     except NodeError as why:
         raise refused(why.code, str(why), [], retry_after=getattr(why, "retry_after", None)) from None
 
 
-def _pieces(aside: IO[bytes]) -> Iterator[bytes]:
-    aside.seek(0)
-    while piece := aside.read(_PIECE):
+def _pieces(whole: Whole) -> Iterator[bytes]:
+    whole.rewind()
+    while piece := whole.read(_PIECE):
         yield piece

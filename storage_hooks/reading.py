@@ -5,9 +5,8 @@ that need an ETag cannot hold (If-Match: 412), or always do (If-None-Match); tho
 9110 has it where there is none; and so is a Range.
 """
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from swift.common.wsgi import WSGIContext
 
@@ -17,9 +16,7 @@ from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Answered, Refused
 from insitu.storage_hooks.result_headers import answer_headers, result_headers, without_users
 from insitu.storage_hooks.runs import Order, Ran, Runs, ended, unconditional
-
-_IN_MEMORY = 1 << 20
-_PIECE = 64 << 10
+from insitu.storage_hooks.whole import Whole
 
 
 def read(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
@@ -41,8 +38,8 @@ def answer(
         body: Iterable[bytes] = ran.body if instead is None else instead
         if ran.length is None and green.speaks_http_1_0(environ):
             # Its end would be a closed connection, which may as well be a broken one.
-            body, length = _whole(ran)
-            headers.append(("Content-Length", str(length)))
+            body = whole = _whole(ran)
+            headers.append(("Content-Length", str(whole.length)))
         if ran.length is None:
             green.write_through(environ)
         ran.body.resets = True
@@ -77,33 +74,9 @@ def check_conditions(environ: Environ) -> None:
         raise Refused(problem.no_match("If-Match names an ETag, and a result that is not stored has none"))
 
 
-def _whole(ran: Ran) -> tuple[Iterable[bytes], int]:
+def _whole(ran: Ran) -> Whole:
     """All of a result, laid aside. Raises `Refused` when the run fails after all."""
-    aside = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed with the response
     try:
-        for chunk in ran.body:
-            aside.write(chunk)
+        return Whole.of(ran.body)
     except RunAborted as why:
-        aside.close()
         raise Refused(ended(ran, why), ran.run) from None
-    except BaseException:
-        aside.close()
-        raise
-    ran.close()
-    length = aside.tell()
-    aside.seek(0)
-    return Laid(aside), length
-
-
-class Laid:
-    """The body of a result that was laid aside."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def __iter__(self) -> Iterator[bytes]:
-        while chunk := self._file.read(_PIECE):
-            yield chunk
-
-    def close(self) -> None:
-        self._file.close()

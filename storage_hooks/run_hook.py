@@ -237,9 +237,7 @@ class RunHook:
             ran = self._runs.read(source, order)
             # Who may read results only is told nothing that the owner says of the source.
             source_headers = without_users(ran.source) if order.let_in else ran.source
-            return writing.store(
-                self._runs, copy.writing(source_headers), start_response, ran, lambda: None, copy.answer_headers()
-            )
+            return writing.store(self._runs, copy.writing(source_headers), start_response, ran, copy.answer_headers())
 
     def _check_source(self, source: Environ, order: Order) -> None:
         """A copy's conditions are about its source, as with Swift's own copies. Raises `Answered`, `Refused`."""

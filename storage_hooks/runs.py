@@ -21,7 +21,7 @@ from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import Outcome
 from insitu.storage_hooks import inside, problem
 from insitu.storage_hooks.extra_inputs import ExtraInputs
-from insitu.storage_hooks.feed import Feed, InputBroken
+from insitu.storage_hooks.feed import Feed, Here, InputBroken
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.frames import FrameError
 from insitu.storage_hooks.green import ClientGone, ClientWatch
@@ -142,11 +142,29 @@ class Runs:
         feed = Feed(plain.body, None if length is None else int(length))
         return self.here(environ, order, feed, plain.headers, watch, md5=self.local.md5_of(plain.headers))
 
+    def write(self, environ: Environ, order: Order, upload: int) -> Ran:
+        """A run at the proxy's own node on what a client has sent, a file. Raises `Refused`."""
+        watch = ClientWatch(environ)
+        try:
+            with watch:
+                return self.here(environ, order, Here(upload), [], watch)
+        except ClientGone:
+            watch.close()
+            raise Refused(problem.client_gone()) from None
+        except BaseException:
+            watch.close()
+            raise
+
+    def needs_local(self) -> None:
+        """For what is run at the proxy. Raises `Refused` where it has no node."""
+        if self.local is None:
+            raise Refused(problem.unsupported_object(f"what is written is run at the proxy{_NO_NODE}"))
+
     def here(
         self,
         environ: Environ,
         order: Order,
-        feed: Feed,
+        feed: Feed | Here,
         source: Headers,
         watch: ClientWatch | None,
         *,
@@ -154,9 +172,7 @@ class Runs:
     ) -> Ran:
         """A run at the proxy's own node, of what `feed` brings. The feed is closed with it. `md5`: what the guest must
         have read once it has read all. Raises `Refused`."""
-        if self.local is None:
-            feed.close()
-            raise Refused(problem.unsupported_object(f"what is written is run at the proxy{_NO_NODE}"))
+        assert self.local is not None
         try:
             inputs = ExtraInputs.read(self.app, environ, order.request.inputs, self.max_input, owners=order.owners)
         except BaseException:
@@ -177,9 +193,7 @@ class Runs:
             feed.close()
             raise refused(why.code, str(why), source, retry_after=getattr(why, "retry_after", None)) from None
         except InputBroken as why:
-            raise Refused(
-                problem.input_broken(str(why)) if watch else problem.upload_broken(str(why), short=why.short)
-            ) from None
+            raise Refused(problem.input_broken(str(why))) from None
         finally:
             inputs.close()
         return replace(self._ran(source, headers, body, watch), inputs=inputs.etags)

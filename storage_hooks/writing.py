@@ -1,38 +1,37 @@
 """PUT with a program: what is stored is the program's output.
 
-    client's bytes ──▶ Feed (counts, takes their MD5) ──▶ guest at the proxy's node ──▶ PUT, to the right
+    client's bytes ──▶ laid aside, checked (uploads.py) ──▶ guest at the proxy's node ──▶ PUT, to the right
 
-The launch begins once Swift's own authorization has said yes, and Swift is asked to store something only once the
-launch has begun well. The last word on the body (its end) is given only when the program ended well, all that the
-client announced has come, its MD5 is the ETag that the client sent, and the client is still there: until then Swift
-commits nothing, and an error in the middle makes it drop what it has.
+All has come, and has the length and the MD5 that the client announced, before anything is started. Swift is asked to
+store something only once the launch has begun well, and the last word on the body (its end) is given only when the
+program ended well and the client is still there: until then Swift commits nothing, and an error in the middle makes it
+drop what it has.
 """
 
+import os
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
-from swift.common.swob import normalize_etag
 from swift.common.utils import close_if_possible
 from swift.common.wsgi import WSGIContext
 
 from insitu.storage_hooks import green, problem
-from insitu.storage_hooks.feed import Feed, InputBroken
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Refused
 from insitu.storage_hooks.result_headers import answer_headers, said_by, stored_headers
 from insitu.storage_hooks.runs import Order, Ran, Runs, ended
-
-_CHUNK = 64 << 10
+from insitu.storage_hooks.uploads import received
 
 
 def write(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:
     """Answer a PUT. Raises `Refused`."""
-    etag = environ.pop("HTTP_ETAG", None)
-    upload = Upload(environ["wsgi.input"])
-    feed = Feed(upload, _length(environ), md5=None if etag is None else normalize_etag(etag).lower(), read_on=True)
-    ran = runs.here(environ, order, feed, [], None)
-    return store(runs, environ, start_response, ran, lambda: _verdict(feed, environ), [])
+    runs.needs_local()
+    with closing(received(environ)) as whole:
+        upload = os.dup(whole.fileno())
+    ran = runs.write(environ, order, upload)
+    return store(runs, environ, start_response, ran, [])
 
 
 def store(
@@ -40,11 +39,12 @@ def store(
     environ: Environ,
     start_response: Callable[..., Any],
     ran: Ran,
-    verdict: Callable[[], None],
     more: Headers,
 ) -> Iterable[bytes]:
-    """Store what a run makes under the path of `environ`, a PUT. `verdict` is asked before the end is given to Swift;
-    what it raises is the answer, and nothing is stored. `more` headers go with the answer. Closes `ran`."""
+    """Store what a run makes under the path of `environ`, a PUT. `more` headers go with the answer. Closes `ran`.
+
+    Raises `Refused`, with nothing stored.
+    """
     if said_by(ran).status >= 400:
         # The program itself refuses what came: its output is the reason.
         status, answer_to_it = answer_headers(ran, environ, let_in=True)
@@ -52,7 +52,7 @@ def store(
         ran.body.resets = True
         start_response(status, answer_to_it)
         return ran.body
-    body = Body(ran, verdict)
+    body = Body(ran, green.client_socket(environ))
     try:
         sent = dict(environ)
         sent["wsgi.input"] = body
@@ -76,44 +76,11 @@ def store(
     return answer  # type: ignore[no-any-return]
 
 
-def _length(environ: Environ) -> int | None:
-    text = environ.get("CONTENT_LENGTH")
-    if text in (None, ""):
-        return None
-    return int(text)  # Swift has refused what is no number by now
-
-
-def _verdict(feed: Feed, environ: Environ) -> None:
-    try:
-        feed.wait()
-    except InputBroken as why:
-        raise Refused(problem.upload_broken(str(why), short=why.short)) from None
-    client = green.client_socket(environ)
-    if client is not None and green.peer_gone(client):
-        raise Refused(problem.client_gone())
-
-
-class Upload:
-    """A client's body in chunks."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __iter__(self) -> "Upload":
-        return self
-
-    def __next__(self) -> bytes:
-        chunk: bytes = self._source.read(_CHUNK)
-        if not chunk:
-            raise StopIteration
-        return chunk
-
-
 class Body:
-    """What Swift reads as the body of a PUT: a run's output, whose end comes only after the verdict."""
+    """What Swift reads as the body of a PUT: a run's output, which has an end only for a client that is still there."""
 
-    def __init__(self, ran: Ran, verdict: Callable[[], None]) -> None:
-        self._ran, self._verdict = ran, verdict
+    def __init__(self, ran: Ran, client: Any | None) -> None:
+        self._ran, self._client = ran, client
         self._rest = b""
         self._ended = False
         self.failure: BaseException | None = None
@@ -126,10 +93,9 @@ class Body:
                 try:
                     self._rest = next(self._ran.body)
                 except StopIteration:
-                    self._verdict()
+                    if self._client is not None and green.peer_gone(self._client):
+                        raise Refused(problem.client_gone()) from None
                     self._ended = True
-        except InputBroken as why:
-            self.failure = Refused(problem.upload_broken(str(why), short=why.short))
         except RunAborted as why:
             self.failure = Refused(ended(self._ran, why), self._ran.run)
         except Exception as why:  # noqa: BLE001 - whatever it is, it is raised again once Swift has dropped its part

@@ -24,7 +24,6 @@ from insitu.storage_hooks.derived.keeping import Storing, Tee
 from insitu.storage_hooks.derived.programs import Programs
 from insitu.storage_hooks.derived.settings import Settings
 from insitu.storage_hooks.derived.store import StoreError, put
-from insitu.storage_hooks.derived.whole import Whole
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.green import Timeout
 from insitu.storage_hooks.inside import Environ
@@ -32,6 +31,7 @@ from insitu.storage_hooks.problem import Problem
 from insitu.storage_hooks.refusing import Refused
 from insitu.storage_hooks.result_headers import SOURCE, said_by
 from insitu.storage_hooks.runs import Ran, Runs, ended
+from insitu.storage_hooks.whole import Whole
 
 _FINAL: Final = frozenset(("program-failed", "program-rejected"))
 _OF_THE_MOMENT: Final = frozenset(("wall", "cpu"))

@@ -3,13 +3,16 @@
 import hashlib
 import http.client
 import os
+import time
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.store import Store, eventually, records, running, unharmed
+from tests.storage_hooks.store import Store, eventually, records, running, runs_of, unharmed
 
 DATA = os.urandom(300_000)
 WORDS = b"b a b\n"
@@ -78,16 +81,36 @@ def test_nothing_is_stored_when_the_program_fails(store: Store, run: str) -> Non
     assert store.get("o").body == b"before"
 
 
-def test_nothing_is_stored_when_the_client_goes_away(store: Store) -> None:
+def test_a_client_that_goes_away_in_the_middle_has_started_nothing(store: Store) -> None:
+    begun = time.time()
     with unharmed(store):
         with closing(store.connect()) as connection:
             connection.putrequest("PUT", store.path("o"))
-            for name, value in {"X-Run": "copy", "X-Auth-Token": store.token, "Content-Length": "1000000"}.items():
+            for name, value in {"X-Run": "args x", "X-Auth-Token": store.token, "Content-Length": "1000000"}.items():
                 connection.putheader(name, value)
             connection.endheaders(b"x" * 200_000)
-            eventually(lambda: running(store.cluster), "the program runs")
-        eventually(lambda: not running(store.cluster), "it is ended")
+        answer = store.ask("PUT", store.path("p"), {"X-Run": "args y"}, DATA)
+        assert answer.status == 201
+    assert [record.id for record in runs_of(store.cluster, "args", begun)] == [answer.headers["x-run-id"]]
     assert store.get("o").status == 404
+
+
+def test_a_slow_upload_takes_nothing_of_the_programs_time(test_programs: Path) -> None:
+    with DevCluster(programs=[test_programs], nodes=1, settings={"proxy/filter:run_hook": {"wall": "1s"}}) as cluster:
+        with closing(cluster.connection()) as connection:
+            connection.put_container("c")
+        store = Store(cluster, "c")
+
+        def slowly() -> Iterator[bytes]:
+            yield DATA[:1000]
+            time.sleep(2)
+            yield DATA[1000:]
+
+        with closing(store.connect()) as connection:
+            headers = {"X-Run": "copy", "X-Auth-Token": store.token, "Content-Length": str(len(DATA))}
+            connection.request("PUT", store.path("o"), slowly(), headers)
+            assert connection.getresponse().status == 201
+        assert store.get("o").body == DATA
 
 
 def test_nothing_is_stored_when_the_client_goes_away_after_its_last_byte(store: Store) -> None:

@@ -1,8 +1,10 @@
-"""A result laid aside until it is whole.
+"""Bytes laid aside until they are whole.
 
-For those who cannot be given it piece by piece: who asks for a part, or with a condition on its ETag, and clients of
-HTTP/1.0, to whom a body that was cut off looks like one that ended. What is small stays in memory, the rest goes to a
-temporary file without a name.
+Results for those who cannot be given them piece by piece: who asks for a part, or with a condition on its ETag, and
+clients of HTTP/1.0, to whom a body that was cut off looks like one that ended. And what a client sends for a program to
+run on: no worker waits for a slow client, and nothing is started before all has come and is what it should be.
+
+What is small stays in memory, the rest goes to a temporary file without a name (in $TMPDIR).
 """
 
 import hashlib
@@ -17,7 +19,7 @@ PIECE: Final = 1 << 16
 
 
 class Whole:
-    """The bytes of a result that came to its end. Iterate it, once, or read it; `close` frees them."""
+    """Bytes that came to their end. Iterate it, once, or read it; `close` frees them."""
 
     def __init__(self, file: Any, length: int, md5: str) -> None:
         self._file = file
@@ -49,6 +51,11 @@ class Whole:
         """As a request's body is read."""
         data: bytes = self._file.read(size)
         return data
+
+    def fileno(self) -> int:
+        """Of a file with all of it; also of what was in memory."""
+        number: int = self._file.fileno()
+        return number
 
     def rewind(self) -> None:
         """To be read from its beginning again."""
