@@ -11,6 +11,7 @@ from typing import Any
 from swift.common.wsgi import WSGIContext
 
 from insitu.storage_hooks import green, problem
+from insitu.storage_hooks.ahead import Ahead
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.refusing import Answered, Refused
@@ -40,8 +41,9 @@ def answer(
             # Its end would be a closed connection, which may as well be a broken one.
             body = whole = _whole(ran)
             headers.append(("Content-Length", str(whole.length)))
-        if ran.length is None:
+        elif ran.length is None:
             green.write_through(environ)
+            body = Ahead(body)
         ran.body.resets = True
     except BaseException:
         ran.close()

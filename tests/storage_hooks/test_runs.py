@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.object_server import marked, replicas
-from tests.storage_hooks.store import Answer, Store, records, running, runs_of
+from tests.storage_hooks.store import Answer, Store, eventually, records, running, runs_of
 
 DATA = os.urandom(300_000)
 
@@ -426,3 +427,23 @@ def test_an_object_server_runs_nothing_for_a_request_with_a_range(store: Store) 
         assert said.status == status
         assert DATA[5:] not in said.body or status == 200
         assert len(records(store.cluster, request_id)) == count
+
+
+# -- slow clients ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("derived", ["off", "on"])
+def test_a_client_that_reads_slowly_takes_nothing_of_the_programs_time(test_programs: Path, derived: str) -> None:
+    data = os.urandom(1 << 20) * 60
+    settings = {"proxy/filter:run_hook": {"wall": "4s"}}
+    with DevCluster(programs=[test_programs], nodes=1, settings=settings) as cluster:
+        with closing(cluster.connection()) as connection:
+            connection.put_container("c", headers={"X-Container-Run-Derived": derived})
+        store = Store(cluster, "c")
+        store.put("o", data)
+        with store.open("o", "copy") as client:
+            response = client.getresponse()
+            first = response.read(1000)
+            eventually(lambda: not running(cluster), "the program has ended, though its output was not read")
+            time.sleep(5)  # longer than its wall time
+            assert first + response.read() == data

@@ -1,0 +1,78 @@
+"""A result on its way to a client that may be slow.
+
+The bytes are taken as fast as the program gives them, and wait here for the client: in memory, then in a temporary file
+without a name (in $TMPDIR), of which there is never more than a launch's limit of output. So a worker is free again as
+soon as its guest has ended, and a launch's wall time is the program's alone.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from swift.common.utils import close_if_possible
+
+from insitu.storage_hooks import green
+
+MEMORY: Final = 4 << 20
+"""Bytes of one result that wait in memory."""
+
+
+class Ahead:
+    """The body, read ahead of whoever iterates this. What it raises is raised in its place."""
+
+    def __init__(self, body: Iterable[bytes]) -> None:
+        self._body = body
+        self._queue = green.Queue()
+        """Chunks; or how many bytes of the file are next; or what the body raised; None at its end."""
+        self._held = 0
+        self._file: Any = None
+        self._taken = 0
+        self._thread: Any = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._thread is None:
+            self._thread = green.spawn(self._fetch)
+        item = self._queue.get()
+        if isinstance(item, bytes):
+            self._held -= len(item)
+            return item
+        if isinstance(item, int):
+            data = os.pread(self._file.fileno(), item, self._taken)
+            self._taken += item
+            return data
+        self._queue.put(item)  # the end stays the end
+        if item is None:
+            raise StopIteration
+        raise item
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.kill()
+        close_if_possible(self._body)
+        if self._file is not None:
+            self._file.close()
+
+    def _fetch(self) -> None:
+        try:
+            for chunk in self._body:
+                if self._held + len(chunk) <= MEMORY:
+                    self._held += len(chunk)
+                    self._queue.put(chunk)
+                else:
+                    self._lay_aside(chunk)
+        except BaseException as why:  # noqa: BLE001 - it is raised where it belongs
+            self._queue.put(why)
+        else:
+            self._queue.put(None)
+
+    def _lay_aside(self, chunk: bytes) -> None:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the response
+        view = memoryview(chunk)
+        while view:
+            view = view[self._file.write(view) :]
+        self._queue.put(len(chunk))
