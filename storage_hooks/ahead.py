@@ -7,22 +7,24 @@ soon as its guest has ended, and a launch's wall time is the program's alone.
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from swift.common.utils import close_if_possible
 
 from insitu.storage_hooks import green
+from insitu.storage_hooks.framed import RunAborted
 
 MEMORY: Final = 4 << 20
 """Bytes of one result that wait in memory."""
 
 
 class Ahead:
-    """The body, read ahead of whoever iterates this. What it raises is raised in its place."""
+    """The body, read ahead of whoever iterates this. What it raises is raised in its place, behind all that came."""
 
-    def __init__(self, body: Iterable[bytes]) -> None:
-        self._body = body
+    def __init__(self, body: Iterable[bytes], reset: Callable[[], None]) -> None:
+        """`reset` is called before `RunAborted` is raised."""
+        self._body, self._reset = body, reset
         self._queue = green.Queue()
         """Chunks; or how many bytes of the file are next; or what the body raised; None at its end."""
         self._held = 0
@@ -47,6 +49,8 @@ class Ahead:
         self._queue.put(item)  # the end stays the end
         if item is None:
             raise StopIteration
+        if isinstance(item, RunAborted):
+            self._reset()
         raise item
 
     def close(self) -> None:

@@ -42,14 +42,18 @@ def answer(
             body = whole = _whole(ran)
             headers.append(("Content-Length", str(whole.length)))
         elif ran.length is None:
-            green.write_through(environ)
-            body = Ahead(body)
-        ran.body.resets = True
+            body = on_its_way(ran, environ, body)
     except BaseException:
         ran.close()
         raise
     start_response(status, headers)
     return body
+
+
+def on_its_way(ran: Ran, environ: Environ, body: Iterable[bytes]) -> Iterable[bytes]:
+    """`body`, that of `ran` or one around it, as it goes to the client while it is made."""
+    green.write_through(environ)
+    return Ahead(body, ran.body.reset)
 
 
 def head(runs: Runs, environ: Environ, start_response: Callable[..., Any], order: Order) -> Iterable[bytes]:

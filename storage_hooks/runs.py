@@ -134,6 +134,11 @@ class Runs:
         return Plain(context._response_headers, body)
 
     def _here(self, environ: Environ, order: Order, plain: "Plain", watch: ClientWatch) -> Ran:
+        if inside.find(plain.headers, "X-Static-Large-Object") and "part-number=" in (
+            environ.get("QUERY_STRING") or ""
+        ):
+            close_if_possible(plain.body)
+            raise Refused(problem.unsupported_object("part-number asks for a part, and programs read whole objects"))
         if self.local is None:
             close_if_possible(plain.body)
             what = "further inputs are read at the proxy" if order.request.inputs else _why_not_whole(plain.headers)
@@ -262,8 +267,6 @@ class Watched:
         self._body = body
         self._chunks = iter(body)
         self._watch = watch
-        self.resets = False
-        """The bytes go straight to the client: when they break off, so does his connection (see `ClientWatch`)."""
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -276,10 +279,11 @@ class Watched:
                 return next(self._chunks)
         except ClientGone:
             raise RunAborted("the client went away") from None
-        except RunAborted:
-            if self.resets:
-                self._watch.reset()
-            raise
+
+    def reset(self) -> None:
+        """Reset the client's connection: whatever its protocol, it cannot take that for the body's end."""
+        if self._watch is not None:
+            self._watch.reset()
 
     def close(self) -> None:
         if self._watch is not None:

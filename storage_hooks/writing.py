@@ -19,6 +19,7 @@ from swift.common.wsgi import WSGIContext
 from insitu.storage_hooks import green, problem
 from insitu.storage_hooks.framed import RunAborted
 from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.reading import on_its_way
 from insitu.storage_hooks.refusing import Refused
 from insitu.storage_hooks.result_headers import answer_headers, said_by, stored_headers
 from insitu.storage_hooks.runs import Order, Ran, Runs, ended
@@ -48,10 +49,8 @@ def store(
     if said_by(ran).status >= 400:
         # The program itself refuses what came: its output is the reason.
         status, answer_to_it = answer_headers(ran, environ, let_in=True)
-        green.write_through(environ)
-        ran.body.resets = True
         start_response(status, answer_to_it)
-        return ran.body
+        return on_its_way(ran, environ, ran.body)
     body = Body(ran, green.client_socket(environ))
     try:
         sent = dict(environ)

@@ -304,6 +304,8 @@ def test_a_static_large_object(store: Store) -> None:
     assert answer.status == 201
     assert store.get("slo").body == DATA
     ran_at_the_proxy(store, store.run("slo", "copy"))
+    answer = store.ask("GET", store.path("slo") + "?part-number=1", {"X-Run": "copy"})
+    assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:unsupported-object")
     plain = store.ask("GET", store.path("slo") + "?multipart-manifest=get", {})
     answer = store.ask("GET", store.path("slo") + "?multipart-manifest=get", {"X-Run": "copy"})
     assert answer.body == plain.body != DATA  # the program reads what a plain GET of the same URL answers
