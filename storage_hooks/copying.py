@@ -8,7 +8,7 @@ unless `X-Fresh-Metadata: true` says no, and what the request itself says wins.
 
 from swift.common.constraints import check_account_format
 from swift.common.middleware.copy import _check_copy_from_header, _check_destination_header
-from swift.common.swob import Request, wsgi_quote, wsgi_unquote
+from swift.common.swob import HTTPPreconditionFailed, Request, wsgi_quote, wsgi_unquote
 from swift.common.utils import config_true_value
 
 from insitu.storage_hooks import problem
@@ -28,12 +28,12 @@ class Copy:
     """One copy as two requests."""
 
     def __init__(self, environ: Environ) -> None:
-        """Raises `HTTPException`, Swift's own words for a malformed copy, and `Refused` for what no run can be on."""
+        """Raises `HTTPException`, Swift's own words for a malformed copy."""
         request = Request(environ)
         version, account, container, name = request.split_path(4, 4, True)
         if environ["REQUEST_METHOD"] == "COPY":
             if not request.headers.get("Destination"):
-                raise Refused(problem.malformed_copy("the header Destination is missing"))
+                raise HTTPPreconditionFailed(request=request, body="Destination header required")
             target = account
             if "Destination-Account" in request.headers:
                 target = check_account_format(request, wsgi_unquote(request.headers["Destination-Account"]))
@@ -45,12 +45,17 @@ class Copy:
                 source = check_account_format(request, wsgi_unquote(request.headers["X-Copy-From-Account"]))
             self.source = (source, *_check_copy_from_header(request))
             self.target = (account, container, name)
-        if request.range:
-            raise Refused(problem.malformed_copy("a Range and a run do not go together"))
         self._environ, self._version = environ, version
         self.moves = self.target[:2] != (account, container)
         """The container that is written is not the one that the request's path names."""
         self._fresh = config_true_value(environ.get("HTTP_X_FRESH_METADATA", "false"))
+
+    def check_whole(self) -> None:
+        """That a program can be run on what is copied. Raises `Refused`."""
+        if self._environ.get("HTTP_RANGE"):
+            raise Refused(problem.malformed_copy("a Range and a run do not go together"))
+        if (self._environ.get("CONTENT_LENGTH") or "0") != "0":
+            raise Refused(problem.malformed_copy("it has a body, and a copy has none of its own"))
 
     def reading(self) -> Environ:
         """The GET of the source, with the caller's rights."""

@@ -15,7 +15,7 @@
     output = 1GiB
     # Engine units, about one per instruction; 0 means no limit of its own.
     fuel = 0
-    # The most that one extra input (in.NAME=/CONTAINER/OBJECT) may hold: it is kept in memory.
+    # The most that the extra inputs (in.NAME=/CONTAINER/OBJECT) of one run may hold together: they are kept in memory.
     max_input = 64MiB
 
 It must stand right of the authentication filters and left of copy, slo, dlo and symlink, together with run_switch
@@ -202,6 +202,8 @@ class RunHook:
             return self._plain(environ, start_response)
         if why := _no_bytes(environ):
             raise Refused(problem.not_bytes(why))
+        if copy is not None:
+            copy.check_whole()
         if request is None:
             self._deciding.authorize(environ if copy is None else copy.writing([]), "write_acl")
             if copy is not None:

@@ -84,6 +84,8 @@ def test_an_input_that_is_too_large_is_refused(test_programs: Path) -> None:
         assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:bad-input")
         assert "1024" in answer.problem["detail"]
         assert store.run("o", "join in.one=/c/fits").body == b"x" * 1025
+        answer = store.run("o", "join in.one=/c/fits in.two=/c/o")
+        assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:bad-input")
 
 
 # -- no storage node that would ----------------------------------------------------------------------------------------

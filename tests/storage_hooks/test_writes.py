@@ -174,8 +174,20 @@ def test_a_copy_of_what_fails_stores_nothing(store: Store) -> None:
         assert store.get("p").status == 404
     answer = store.ask("COPY", store.path("none"), {"X-Run": "copy", "Destination": f"{store.container}/p"}, b"")
     assert answer.status == 404
-    answer = store.ask("COPY", store.path("o"), {"X-Run": "copy"}, b"")
-    assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:malformed-copy")
+    assert store.ask("COPY", store.path("o"), {"X-Run": "copy"}, b"").status == 412  # Destination is missing
+    to = {"X-Run": "copy", "Destination": f"{store.container}/p"}
+    for wrong, body in (({"Range": "bytes=0-1"}, b""), ({}, b"x")):
+        answer = store.ask("COPY", store.path("o"), {**to, **wrong}, body)
+        assert (answer.status, answer.problem["type"]) == (400, "urn:insitu:problem:malformed-copy")
+
+
+def test_a_copy_without_a_program_is_swifts_own(store: Store) -> None:
+    store.put("o", DATA)
+    answer = store.ask("COPY", store.path("o"), {"Destination": f"{store.container}/p", "Range": "bytes=0-9"}, b"")
+    assert answer.status == 201
+    assert store.get("p").body == DATA[:10]
+    assert store.ask("COPY", store.path("o"), {}, b"").status == 412
+    assert store.ask("COPY", store.path("o"), {"Destination": "nonsense"}, b"").status == 412
 
 
 def test_a_copy_asks_for_both_rights_before_it_runs(store: Store) -> None:
