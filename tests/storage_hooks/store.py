@@ -117,6 +117,27 @@ class Store:
             yield connection
 
 
+@contextmanager
+def s3_client(cluster: DevCluster, **config: Any) -> Iterator[Any]:
+    """boto3's own, as it is configured for a Swift; `config` is botocore's."""
+    import boto3
+    from botocore.config import Config
+
+    access = cluster.s3
+    client = boto3.client(
+        "s3",
+        endpoint_url=access.endpoint,
+        aws_access_key_id=access.access_key,
+        aws_secret_access_key=access.secret_key,
+        region_name=access.region,
+        config=Config(s3={"addressing_style": "path"}, **config),
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
 def records(cluster: DevCluster, request_id: str) -> list[Record]:
     """What all nodes recorded of one request."""
     found: list[Record] = []

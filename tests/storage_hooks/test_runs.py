@@ -15,7 +15,7 @@ import pytest
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.object_server import marked, replicas
-from tests.storage_hooks.store import Answer, Store, eventually, records, running, runs_of
+from tests.storage_hooks.store import Answer, Store, eventually, records, running, runs_of, s3_client
 
 DATA = os.urandom(300_000)
 
@@ -355,24 +355,9 @@ def test_an_earlier_version_of_an_object(cluster: DevCluster) -> None:
 
 @pytest.fixture
 def s3(cluster: DevCluster) -> Iterator[Any]:
-    import boto3
-    from botocore.config import Config
-
-    access = cluster.s3
-    client = boto3.client(
-        "s3",
-        endpoint_url=access.endpoint,
-        aws_access_key_id=access.access_key,
-        aws_secret_access_key=access.secret_key,
-        region_name=access.region,
-        config=Config(
-            s3={"addressing_style": "path"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    yield client
-    client.close()
+    when = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    with s3_client(cluster, **when) as client:
+        yield client
 
 
 def with_run(client: Any, run: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from insitu.runtime.grammar import format_run
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.store import Store, eventually, records, running, runs_of, unharmed
+from tests.storage_hooks.store import Store, eventually, records, running, runs_of, s3_client, unharmed
 
 DATA = os.urandom(300_000)
 WORDS = b"b a b\n"
@@ -281,22 +281,8 @@ def test_clients_of_swift_and_s3_upload_as_ever(
     subprocess.run([swift, *auth, "upload", counting.container, file, "--object-name", "s.txt"], check=True)
     assert counting.get("s.txt").body == COUNTED
 
-    import boto3
-    from botocore.config import Config
-
-    access = cluster.s3
-    client = boto3.client(
-        "s3",
-        endpoint_url=access.endpoint,
-        aws_access_key_id=access.access_key,
-        aws_secret_access_key=access.secret_key,
-        region_name=access.region,
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    try:
+    with s3_client(cluster) as client:
         client.put_object(Bucket=counting.container, Key="b.txt", Body=WORDS)
-    finally:
-        client.close()
     assert counting.get("b.txt").body == COUNTED
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.derived.test_reads import DATA, MD5, drop, made, owner_says, ran
-from tests.storage_hooks.store import Store, records
+from tests.storage_hooks.store import Store, records, s3_client
 
 
 @pytest.fixture
@@ -24,24 +24,9 @@ def store(cluster: DevCluster, container: str) -> Iterator[Store]:
 
 @pytest.fixture
 def s3(cluster: DevCluster) -> Iterator[Any]:
-    import boto3
-    from botocore.config import Config
-
-    access = cluster.s3
-    client = boto3.client(
-        "s3",
-        endpoint_url=access.endpoint,
-        aws_access_key_id=access.access_key,
-        aws_secret_access_key=access.secret_key,
-        region_name=access.region,
-        config=Config(
-            s3={"addressing_style": "path"},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    yield client
-    client.close()
+    when = {"request_checksum_calculation": "when_required", "response_checksum_validation": "when_required"}
+    with s3_client(cluster, **when) as client:
+        yield client
 
 
 def test_s3_clients(store: Store, s3: Any) -> None:
