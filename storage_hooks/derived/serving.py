@@ -12,7 +12,7 @@ A hit needs two answers of Swift's, and one of the node's, where a plain read ne
 same time: where the same request was answered before, the result is read from where it was then, while it is still
 being found out whether that is right. No byte of it goes out before.
 
-A client that says `Cache-Control: no-store` gets a run of its own, and nothing is kept of it.
+A client that says `Cache-Control: no-store`, in a name of its own, gets a run of its own, and nothing is kept of it.
 """
 
 from collections import OrderedDict
@@ -39,6 +39,7 @@ from insitu.storage_hooks.inside import Environ, Headers
 from insitu.storage_hooks.policies import Policy
 from insitu.storage_hooks.problem import Problem
 from insitu.storage_hooks.refusing import Refused
+from insitu.storage_hooks.rights import Caller
 from insitu.storage_hooks.runs import Order, Runs, unconditional
 
 _ROUNDS: Final = 3
@@ -199,5 +200,6 @@ class Derived:
 
 
 def _no_store(environ: Environ) -> bool:
+    """Whether the caller wants a run of his own: which is another launch on the owner's account, so he needs a name."""
     said = environ.get("HTTP_CACHE_CONTROL")
-    return said is not None and "no-store" in said.lower()
+    return said is not None and "no-store" in said.lower() and Caller.of(environ) is Caller.USER

@@ -256,6 +256,14 @@ def test_who_says_no_store_gets_a_run_and_nothing_is_kept(store: Store) -> None:
     assert "etag" not in head.headers
 
 
+def test_nobody_without_a_name_makes_the_owner_pay_for_another_run(store: Store) -> None:
+    owner_says(store, X_Container_Read=".r:*", X_Container_Run_Allow="copy")
+    made(store, "o", "copy")
+    asked = {"X-Run": "copy", "Cache-Control": "no-store"}
+    answer = store.ask("GET", store.path("o"), asked, anonymous=True)
+    assert (answer.body, answer.headers["x-run-where"], ran(store, answer)) == (DATA, "derived", 0)
+
+
 def test_a_program_that_fails_is_not_kept(store: Store) -> None:
     for _ in range(2):
         answer = store.run("o", "fail")
