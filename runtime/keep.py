@@ -76,17 +76,17 @@ class Held:
     """By channel: see `input_to_keep`."""
     outputs: Mapping[str, Kind]
     looks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """By channel: how the inputs that are kept looked when the launch was handed over."""
+    """By channel: how the inputs looked before anybody was told that the launch has begun."""
 
     @classmethod
-    def of(cls, named: Named, fds: Sequence[int]) -> "Held":
-        """`fds`: the launch's, stdin and stdout first."""
+    def of(cls, named: Named, fds: Sequence[int], looks: Mapping[str, tuple[int, int]]) -> "Held":
+        """`fds`: the launch's, stdin and stdout first. `looks`: see `looks_of`."""
         channels = named.channels()
         count = len(named.inputs)
         inputs = {"stdin": input_to_keep(fds[0])}
         inputs |= {name: input_to_keep(fd) for name, fd in zip(channels[:count], fds[2:], strict=False)}
         outputs = {name: _kind(fd) for name, fd in zip(channels[count:], fds[2 + count :], strict=True)}
-        return cls(inputs, outputs, {name: _look(fd) for name, fd in inputs.items() if fd is not None})
+        return cls(inputs, outputs, looks)
 
     def changed(self) -> str:
         """Which input is not any more what the launch was given, in words; empty when none is known of."""
@@ -99,6 +99,11 @@ class Held:
         for fd in self.inputs.values():
             if fd is not None:
                 os.close(fd)
+
+
+def looks_of(named: Named, fds: Sequence[int]) -> Mapping[str, tuple[int, int]]:
+    """How the inputs of a launch look now."""
+    return {name: _look(fd) for name, fd in zip(("stdin", "", *named.channels()), fds, strict=True) if name}
 
 
 def _look(fd: int) -> tuple[int, int]:

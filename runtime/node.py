@@ -32,7 +32,7 @@ from insitu.runtime.errors import BadRequest, Busy, NodeError, ProtocolError, Un
 from insitu.runtime.history import History
 from insitu.runtime.journal.journal import Journal
 from insitu.runtime.journal.places import default_journal
-from insitu.runtime.keep import WAITING, FailedLaunch, Held, Keeper, failed
+from insitu.runtime.keep import WAITING, FailedLaunch, Held, Keeper, failed, looks_of
 from insitu.runtime.loader import Loader
 from insitu.runtime.loop import Loop, Timer
 from insitu.runtime.peer import Peer
@@ -356,6 +356,8 @@ class Node:
                 self._free(worker)
                 self._loop.after(0, self._dispatch)  # it may be somebody else's
                 return
+            if self._keeper is not None:
+                task.looks = looks_of(task.named, task.fds)
             task.peer.send(self._acceptance(task))
             if task not in self._waiting:  # the peer had hung up, and `gone` has seen to it
                 self._free(worker)
@@ -389,7 +391,7 @@ class Node:
         task.worker, task.pid = worker, self._force.pid(worker)
         self._running[worker] = task
         if self._keeper is not None:
-            task.held = Held.of(task.named, task.fds)
+            task.held = Held.of(task.named, task.fds, task.looks)
         self._drop(task)
         task.timer = self._loop.after(task.limits.wall + GRACE, lambda: self._overdue(task))
         self._loader.loaded.used(task.form)

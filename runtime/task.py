@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from insitu.runtime import wire
@@ -55,6 +55,8 @@ class Task:
     timer: Timer | None = None
     slot: int = 0
     """Its place among the launches under way (see `journal`), once it is accepted."""
+    looks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """How its inputs looked before it began, where it may have to be kept."""
     held: Held | None = None
     """What it was given, while it may have to be kept."""
     unread: bool = False

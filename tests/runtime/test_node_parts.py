@@ -291,7 +291,9 @@ def test_a_worker_that_could_not_be_sent_descriptors_for_now_is_kept_for_the_lau
     assert (sent, node._pool.count("idle"), len(node._waiting)) == ([worker], 1, 1)
     turn(node._loop)
     assert (sent, killed, len(node._waiting)) == ([worker] * 2, [], 0)
-    assert [list(heard) for heard in speaker.heard] == [["id", "digest", "content_type"]], "it was accepted once"
+    assert [list(heard) for heard in speaker.heard] == [["id", "digest", "content_type", "stated"]], (
+        "it was accepted once"
+    )
 
 
 def test_what_was_compiled_and_is_missing_all_the_same_is_not_compiled_for_ever(tmp_path: Path) -> None:
