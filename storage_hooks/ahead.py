@@ -2,7 +2,8 @@
 
 The bytes are taken as fast as the program gives them, and wait here for the client: in memory, then in a temporary file
 without a name (in $TMPDIR), of which there is never more than a launch's limit of output. So a worker is free again as
-soon as its guest has ended, and a launch's wall time is the program's alone.
+soon as its guest has ended, and a launch's wall time is the program's alone. Where the disk has less than a tenth left,
+nothing more is laid aside: then the program waits for its reader after all.
 """
 
 import os
@@ -17,6 +18,9 @@ from insitu.storage_hooks.framed import RunAborted
 
 MEMORY: Final = 4 << 20
 """Bytes of one result that wait in memory."""
+
+_LOOK_AGAIN: Final = 0.05
+"""Seconds until it is seen whether there is room by now."""
 
 
 class Ahead:
@@ -63,20 +67,30 @@ class Ahead:
     def _fetch(self) -> None:
         try:
             for chunk in self._body:
-                if self._held + len(chunk) <= MEMORY:
-                    self._held += len(chunk)
-                    self._queue.put(chunk)
-                else:
-                    self._lay_aside(chunk)
+                while not self._in_memory(chunk) and not self._lay_aside(chunk):
+                    green.wait_readable([], _LOOK_AGAIN)
         except BaseException as why:  # noqa: BLE001 - it is raised where it belongs
             self._queue.put(why)
         else:
             self._queue.put(None)
 
-    def _lay_aside(self, chunk: bytes) -> None:
+    def _in_memory(self, chunk: bytes) -> bool:
+        """Whether it is now."""
+        if self._held and self._held + len(chunk) > MEMORY:
+            return False
+        self._held += len(chunk)
+        self._queue.put(chunk)
+        return True
+
+    def _lay_aside(self, chunk: bytes) -> bool:
+        """Whether it is now."""
         if self._file is None:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the response
+        disk = os.fstatvfs(self._file.fileno())
+        if disk.f_bavail < disk.f_blocks // 10:
+            return False
         view = memoryview(chunk)
         while view:
             view = view[self._file.write(view) :]
         self._queue.put(len(chunk))
+        return True

@@ -3,7 +3,7 @@
     COPY /v1/a/c/o  Destination: d/p        PUT /v1/a/d/p  X-Copy-From: c/o
 
 both become one GET with a run, whose body is one PUT. As with Swift's own copies the source's metadata come along
-unless `X-Fresh-Metadata: true` says no, and what the request itself says wins.
+unless `X-Fresh-Metadata: true` says no, and what the request itself says wins; but the content type is the program's.
 """
 
 from swift.common.constraints import check_account_format

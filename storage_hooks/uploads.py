@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from swift.common.constraints import MAX_FILE_SIZE
-from swift.common.swob import HTTPRequestEntityTooLarge, HTTPRequestTimeout, Request, normalize_etag
+from swift.common.swob import (
+    HTTPBadRequest,
+    HTTPLengthRequired,
+    HTTPNotImplemented,
+    HTTPRequestEntityTooLarge,
+    HTTPRequestTimeout,
+    Request,
+    normalize_etag,
+)
 
 from insitu.storage_hooks import problem
 from insitu.storage_hooks.feed import InputBroken
@@ -47,7 +55,7 @@ def received(environ: Environ, most: int = MAX_FILE_SIZE, too_large: Callable[[]
     wrong = None
     if length is not None and whole.length != length:
         wrong = problem.upload_broken(f"it ends after {whole.length} bytes of {length}", short=True)
-    elif (etag := environ.get("HTTP_ETAG")) is not None and normalize_etag(etag).lower() != whole.md5:
+    elif (etag := environ.get("HTTP_ETAG")) and normalize_etag(etag).lower() != whole.md5:
         wrong = problem.upload_broken(f"its MD5 is {whole.md5}, and its ETag says {etag}", short=False)
     if wrong is not None:
         whole.close()
@@ -56,13 +64,17 @@ def received(environ: Environ, most: int = MAX_FILE_SIZE, too_large: Callable[[]
 
 
 def _length(environ: Environ) -> int | None:
-    text = environ.get("CONTENT_LENGTH")
-    if text in (None, ""):
-        return None
+    """What is announced; None: it comes in chunks. Refuses what Swift refuses, in its words."""
+    request = Request(environ)
     try:
-        return int(text or 0)
-    except ValueError:
-        raise Refused(problem.upload_broken(f"Content-Length {text!r} is no number", short=False)) from None
+        length: int | None = request.message_length()
+    except ValueError as why:
+        raise HTTPBadRequest(request=request, content_type="text/plain", body=str(why)) from None
+    except AttributeError as why:
+        raise HTTPNotImplemented(request=request, content_type="text/plain", body=str(why)) from None
+    if length is None and environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked":
+        raise HTTPLengthRequired(request=request, content_type="text/plain", body="Missing Content-Length header.")
+    return length
 
 
 def _chunks(environ: Environ, most: int, beyond: Callable[[], Exception]) -> Iterator[bytes]:

@@ -70,7 +70,8 @@ def store(
         close_if_possible(answer)
         raise body.failure
     # RFC 9110, 9.3.4: no validator where what is stored is not what was sent. (A client would hold its MD5 against it.)
-    headers: Headers = [(k, v) for k, v in context._response_headers if k.lower() != "etag"]
+    # (A copy's client has sent nothing, and s3api needs one there.)
+    headers: Headers = [(k, v) for k, v in context._response_headers if k.lower() != "etag" or more]
     start_response(context._response_status, headers + ran.run + more, context._response_exc_info)
     return answer  # type: ignore[no-any-return]
 

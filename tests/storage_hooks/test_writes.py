@@ -59,6 +59,30 @@ def test_any_size_in_any_transfer_coding(store: Store, size: int, chunked: bool)
     assert stored.headers["content-type"] == "image/x-mine"  # the program's type is its source's
 
 
+@pytest.mark.parametrize("run", [{}, {"X-Run": "copy"}])
+def test_lengths_and_codings_are_as_swift_has_them(store: Store, run: dict[str, str]) -> None:
+    """Above all, what has no length replaces nothing."""
+
+    def put(headers: dict[str, str], body: bytes) -> int:
+        with closing(store.connect()) as connection:
+            connection.putrequest("PUT", store.path("o"))
+            for name, value in {"X-Auth-Token": store.token, **run, **headers}.items():
+                connection.putheader(name, value)
+            connection.endheaders(body)
+            return connection.getresponse().status
+
+    store.put("o", b"precious")
+    assert put({}, b"") == 411
+    assert put({"Transfer-Encoding": "gzip"}, b"") == 400
+    assert put({"Transfer-Encoding": "gzip", "Content-Length": "5"}, b"hello") == 400
+    assert put({"Content-Length": "9999999999"}, b"") == 413
+    assert store.get("o").body == b"precious"
+    assert put({"Content-Length": "0"}, b"") == 201
+    assert store.get("o").body == b""
+    assert put({"Content-Length": "3", "Transfer-Encoding": "chunked"}, b"5\r\nhello\r\n0\r\n\r\n") == 201
+    assert store.get("o").body == b"hello"
+
+
 @pytest.mark.parametrize(("etag", "status"), [("right", 201), ("wrong", 422)])
 @pytest.mark.parametrize("run", ["copy", "args x"])
 def test_the_clients_etag_is_held_against_what_it_sent(store: Store, etag: str, status: int, run: str) -> None:
