@@ -1,15 +1,18 @@
 """A real node daemon for a benchmark, and programs that no node has seen."""
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from insitu.runtime.client import NodeClient
+from insitu.runtime.client import Accepted, Launch, LaunchRequest, NodeClient
 from insitu.runtime.errors import NodeUnavailable
+from insitu.runtime.record import Record
 
 PATIENCE: Final = 30.0  # seconds
 AT_REST: Final = 0.002
@@ -38,6 +41,29 @@ def running_node(directory: Path, *options: str, programs: Path | None = None) -
     finally:
         process.terminate()
         process.wait(PATIENCE)
+
+
+def whole_launch(socket: str, request: LaunchRequest, file: int) -> tuple[bytes, Accepted, Record]:
+    """A launch with `file` as stdin, from its acceptance to its end: its output, which is taken as it comes, and what
+    the node says of it."""
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    parts: list[bytes] = []
+
+    def drain() -> None:
+        with os.fdopen(reading, "rb") as stream:
+            parts.append(stream.read())
+
+    drainer = threading.Thread(target=drain)
+    drainer.start()
+    with Launch.connect(socket) as launch:
+        try:
+            accepted = launch.start(request, stdin=file, stdout=writing)
+        finally:
+            os.close(writing)
+        record = launch.outcome()
+    drainer.join()
+    assert record.outcome.ok, record.outcome.sentence()
+    return parts[0], accepted, record
 
 
 def wait_until_quiet(path: str, process: "subprocess.Popen[bytes] | None" = None) -> None:

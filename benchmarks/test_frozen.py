@@ -8,14 +8,13 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from benchmarks.daemon import running_node, wait_until_quiet
+from benchmarks.daemon import running_node, wait_until_quiet, whole_launch
 from benchmarks.interleave import Interleave, Turn
 from insitu.runtime.client import Launch, LaunchRequest
 from insitu.runtime.programs import SHIPPED
@@ -49,26 +48,10 @@ def inputs(place: Path) -> dict[str, int]:
 
 
 def launched(socket: str, name: str, args: Sequence[str], file: int, *, frozen: bool) -> tuple[bytes, Record]:
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    parts: list[bytes] = []
-
-    def drain() -> None:
-        with os.fdopen(reading, "rb") as stream:
-            parts.append(stream.read())
-
-    drainer = threading.Thread(target=drain)
-    drainer.start()
-    with Launch.connect(socket) as launch:
-        request = LaunchRequest(f"plain-{name}", tuple(args), tenant="AUTH_bench", frozen=frozen)
-        try:
-            accepted = launch.start(request, stdin=file, stdout=writing)
-        finally:
-            os.close(writing)
-        record = launch.outcome()
-    drainer.join()
+    request = LaunchRequest(f"plain-{name}", tuple(args), tenant="AUTH_bench", frozen=frozen)
+    output, accepted, record = whole_launch(socket, request, file)
     assert accepted.frozen == frozen
-    assert record.outcome.ok, record.outcome.sentence()
-    return parts[0], record
+    return output, record
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

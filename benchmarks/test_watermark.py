@@ -12,7 +12,6 @@ import io
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +20,9 @@ from typing import Final
 import pytest
 from PIL import Image, ImageChops, ImageDraw, ImageFont
 
-from benchmarks.daemon import running_node
+from benchmarks.daemon import running_node, whole_launch
 from benchmarks.interleave import Aim, Interleave, Turn
-from insitu.runtime.client import Launch, LaunchRequest
+from insitu.runtime.client import LaunchRequest
 from insitu.runtime.record import Record
 
 ROOT: Final = Path(__file__).parent.parent
@@ -46,25 +45,9 @@ def node(place: Path) -> Iterator[str]:
 
 def watermarked(socket: str, file: int, size: int) -> tuple[bytes, Record]:
     """The photograph through the guest, and the record."""
-    reading, writing = os.pipe2(os.O_CLOEXEC)
-    parts: list[bytes] = []
-
-    def drain() -> None:
-        with os.fdopen(reading, "rb") as stream:
-            parts.append(stream.read())
-
-    drainer = threading.Thread(target=drain)
-    drainer.start()
-    with Launch.connect(socket) as launch:
-        request = LaunchRequest("watermark", args=("--text", TEXT, "--size", str(size)), tenant="AUTH_bench")
-        try:
-            launch.start(request, stdin=file, stdout=writing)
-        finally:
-            os.close(writing)
-        record = launch.outcome()
-    drainer.join()
-    assert record.outcome.ok, record.outcome.sentence()
-    return parts[0], record
+    request = LaunchRequest("watermark", args=("--text", TEXT, "--size", str(size)), tenant="AUTH_bench")
+    output, _, record = whole_launch(socket, request, file)
+    return output, record
 
 
 def by_pillow(data: bytes, size: int) -> bytes:

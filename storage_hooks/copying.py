@@ -7,7 +7,7 @@ unless `X-Fresh-Metadata: true` says no, and what the request itself says wins; 
 """
 
 from swift.common.constraints import check_account_format
-from swift.common.middleware.copy import _check_copy_from_header, _check_destination_header
+from swift.common.request_helpers import check_path_header
 from swift.common.swob import HTTPPreconditionFailed, Request, wsgi_quote, wsgi_unquote
 from swift.common.utils import config_true_value
 
@@ -38,12 +38,12 @@ class Copy:
             if "Destination-Account" in request.headers:
                 target = check_account_format(request, wsgi_unquote(request.headers["Destination-Account"]))
             self.source = (account, container, name)
-            self.target = (target, *_check_destination_header(request))
+            self.target = (target, *_path_in(request, "Destination"))
         else:
             source = account
             if "X-Copy-From-Account" in request.headers:
                 source = check_account_format(request, wsgi_unquote(request.headers["X-Copy-From-Account"]))
-            self.source = (source, *_check_copy_from_header(request))
+            self.source = (source, *_path_in(request, "X-Copy-From"))
             self.target = (account, container, name)
         self._environ, self._version = environ, version
         self.moves = self.target[:2] != (account, container)
@@ -89,6 +89,13 @@ class Copy:
 
     def _path(self, where: tuple[str, str, str]) -> str:
         return "/".join(("", self._version, *where))
+
+
+def _path_in(request: Request, header: str) -> tuple[str, str]:
+    """Container and object. Raises `HTTPException`."""
+    form = f"{header} header must be of the form <container name>/<object name>"
+    container, name = check_path_header(request, header, 2, form)
+    return container, name
 
 
 def _variable(header: str) -> str:

@@ -19,11 +19,7 @@ from insitu.storage_hooks.framed import RunAborted
 
 
 class InputBroken(RunAborted):
-    """The input did not come whole (`short`), or is not what its sender said it is."""
-
-    def __init__(self, why: str, *, short: bool) -> None:
-        super().__init__(why)
-        self.short = short
+    """The input did not come whole."""
 
 
 class Here:
@@ -82,7 +78,7 @@ class Feed:
         except BaseException as why:  # noqa: BLE001 - whatever ends it, the guest must not take it for the input's end
             # The pipe stays open until the launch is closed: its end would read as the input's.
             broken = isinstance(why, Exception | green.Timeout) and not isinstance(why, InputBroken)
-            self.failure = InputBroken(f"{type(why).__name__}: {why}", short=True) if broken else why
+            self.failure = InputBroken(f"{type(why).__name__}: {why}") if broken else why
             self._breaker.close()
         else:
             self._close_pipe()
@@ -96,7 +92,7 @@ class Feed:
             except BrokenPipeError:
                 return  # the guest has read all that it wants
         if self._length is not None and count != self._length:
-            raise InputBroken(f"the input ends after {count} bytes of {self._length}", short=True)
+            raise InputBroken(f"the input ends after {count} bytes of {self._length}")
 
     def _close_pipe(self) -> None:
         if self._write_end >= 0:

@@ -21,7 +21,7 @@ from insitu.storage_hooks.frames import (
     unpack_outcome,
 )
 from insitu.storage_hooks.green import Timeout
-from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.inside import Headers
 from insitu.storage_hooks.metadata import MetadataError, parse
 
 
@@ -36,9 +36,7 @@ class RunAborted(Exception):
         self.outcome = outcome
 
 
-def unframed(
-    headers: Headers, frames: Iterator[Frame], body: Any, environ: Environ, logger: Any
-) -> tuple[Headers, Iterable[bytes]]:
+def unframed(headers: Headers, frames: Iterator[Frame], body: Any, logger: Any) -> tuple[Headers, Iterable[bytes]]:
     """The headers of a 200 and its body, once the run's status is decided: `inside.OUTCOME` among the headers when it
     has ended already without a result, Content-Length when the result is whole, `inside.META` when the program said
     something of it, and `inside.MALFORMED` instead of all that when what it said is none."""

@@ -15,13 +15,13 @@ from insitu.runtime.client import LaunchRequest
 from insitu.storage_hooks import inside
 from insitu.storage_hooks.feed import Feed, Here
 from insitu.storage_hooks.framed import RunAborted, frames_of, unframed
-from insitu.storage_hooks.inside import Environ, Headers
+from insitu.storage_hooks.inside import Headers
 from insitu.storage_hooks.local_node import LocalNode
 from insitu.storage_hooks.object_run import ObjectRun
 
 
 def run_here(
-    node: LocalNode, request: LaunchRequest, feed: Feed | Here, inputs: Mapping[str, int], environ: Environ, logger: Any
+    node: LocalNode, request: LaunchRequest, feed: Feed | Here, inputs: Mapping[str, int], logger: Any
 ) -> tuple[Headers, "LocalBody"]:
     """Start it, and wait until its status is decided: the headers of a run's answer, and the body. The feed is closed
     with the body, or when this raises: `NodeError` when nothing was started, `RunAborted` when the input broke off.
@@ -37,7 +37,7 @@ def run_here(
             (inside.WHERE, f"{node.name}; proxy"),
         ]
         try:
-            headers, body = unframed(headers, frames_of(_Sizes(), run), run, environ, logger)
+            headers, body = unframed(headers, frames_of(_Sizes(), run), run, logger)
         except BaseException:
             run.close()
             raise

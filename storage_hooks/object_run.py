@@ -8,7 +8,7 @@
 It waits for all of them at once: bytes in a pipe, the outcome, and the connection to the proxy. When that connection
 closes, the launch is closed, and with it the guest, at once and not at its next write.
 
-The proxy's own runs (proxy_run.py) are such a stream too; their stdin may be a pipe that another green thread fills.
+The proxy's own runs (local_run.py) are such a stream too; their stdin may be a pipe that another green thread fills.
 """
 
 import fcntl

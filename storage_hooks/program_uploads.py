@@ -18,7 +18,7 @@ from insitu.sandbox.limits import MAX_PROGRAM
 from insitu.storage_hooks import inside, problem
 from insitu.storage_hooks.copying import Copy
 from insitu.storage_hooks.inside import Environ, Headers
-from insitu.storage_hooks.refusing import Answered, Refused, refused, unavailable
+from insitu.storage_hooks.refusing import Answered, Refused, refused
 from insitu.storage_hooks.runs import Runs, unconditional
 from insitu.storage_hooks.uploads import received
 from insitu.storage_hooks.whole import Whole
@@ -28,6 +28,7 @@ _PIECE: Final = 256 << 10
 
 def put(runs: Runs, environ: Environ, start_response: Callable[..., Any], copy: Copy | None) -> Iterable[bytes]:
     """Answer a PUT or a copy; the caller has asked whether they may write. Raises `Refused`, `Answered`."""
+    runs.needs_local()
     if copy is None:
         whole = received(environ, MAX_PROGRAM, _too_large)
         sent, more = dict(environ), list[tuple[str, str]]()
@@ -82,8 +83,7 @@ def _source(runs: Runs, copy: Copy) -> tuple[Headers, Iterable[bytes]]:
 
 
 def _validate(runs: Runs, environ: Environ, digest: str, whole: Whole) -> None:
-    if runs.local is None:
-        raise unavailable("programs are validated by this proxy's own insitu node, and it has none", [])
+    assert runs.local is not None
     tenant = inside.native(environ["PATH_INFO"].split("/", 3)[2])
     try:
         runs.local.bring(digest, _pieces(whole), prepare=True, tenant=tenant)

@@ -108,7 +108,7 @@ class RunSwitch:
             asked = self._ask(environ, node, avoided)
         app, status, headers = asked.app, asked.status, asked.headers
         if inside.find(headers, inside.ID) is not None:
-            return self._result(app, asked.body, headers, environ, start_response)
+            return self._result(app, asked.body, headers, start_response)
         if app.settled and status.startswith("5"):
             return self._unknown(app, asked.body, start_response)
         if _refused_everywhere(app, status):
@@ -171,12 +171,12 @@ class RunSwitch:
             close_if_possible(pieces)
 
     def _result(
-        self, app: RunApplication, body: Any, headers: Headers, environ: Environ, start_response: StartResponse
+        self, app: RunApplication, body: Any, headers: Headers, start_response: StartResponse
     ) -> Iterable[bytes]:
         # "chunked" speaks of the connection to the node; eventlet adds its own.
         headers = [(k, v) for k, v in headers if k.lower() not in ("transfer-encoding", "content-length")]
         headers.append((inside.WHERE, _where(inside.find(headers, inside.NODE) or "?", app.node)))
-        headers, result = unframed(headers, frames_of(app, body), body, environ, self.logger)
+        headers, result = unframed(headers, frames_of(app, body), body, self.logger)
         start_response("200 OK", headers)
         return result
 

@@ -86,19 +86,14 @@ class Runs:
         self.app, self.limits, self.local, self.max_input, self.logger = app, limits, local, max_input, logger
 
     def read(self, environ: Environ, order: Order) -> Ran:
-        """A run on the object that `environ` asks for. Raises `Refused`, `Answered`, `ClientGone`."""
-        watch = ClientWatch(environ)
-        try:
-            with watch:
-                if order.request.inputs:
-                    return self._here(environ, order, self._plain(environ), watch)
-                return self._at_nodes(environ, order, watch)
-        except ClientGone:
-            watch.close()
-            raise Refused(problem.client_gone()) from None
-        except BaseException:
-            watch.close()
-            raise
+        """A run on the object that `environ` asks for. Raises `Refused`, `Answered`."""
+
+        def start(watch: ClientWatch) -> Ran:
+            if order.request.inputs:
+                return self._here(environ, order, self._plain(environ), watch)
+            return self._at_nodes(environ, order, watch)
+
+        return _watched(environ, start)
 
     def _at_nodes(self, environ: Environ, order: Order, watch: ClientWatch) -> Ran:
         sent = unconditional(environ)
@@ -145,19 +140,15 @@ class Runs:
             raise Refused(problem.unsupported_object(f"{what}{_NO_NODE}"), request_headers(plain.headers))
         length = inside.find(plain.headers, "Content-Length")
         feed = Feed(plain.body, None if length is None else int(length))
-        return self.here(environ, order, feed, plain.headers, watch, md5=self.local.md5_of(plain.headers))
+        return self._locally(environ, order, feed, plain.headers, watch, md5=self.local.md5_of(plain.headers))
 
     def write(self, environ: Environ, order: Order, upload: int) -> Ran:
         """A run at the proxy's own node on what a client has sent, a file. Raises `Refused`."""
-        watch = ClientWatch(environ)
+        here = Here(upload)
         try:
-            with watch:
-                return self.here(environ, order, Here(upload), [], watch)
-        except ClientGone:
-            watch.close()
-            raise Refused(problem.client_gone()) from None
+            return _watched(environ, lambda watch: self._locally(environ, order, here, [], watch))
         except BaseException:
-            watch.close()
+            here.close()  # also where it was never begun
             raise
 
     def needs_local(self) -> None:
@@ -165,13 +156,13 @@ class Runs:
         if self.local is None:
             raise Refused(problem.unsupported_object(f"what is written is run at the proxy{_NO_NODE}"))
 
-    def here(
+    def _locally(
         self,
         environ: Environ,
         order: Order,
         feed: Feed | Here,
         source: Headers,
-        watch: ClientWatch | None,
+        watch: ClientWatch,
         *,
         md5: str = "",
     ) -> Ran:
@@ -191,7 +182,6 @@ class Runs:
                 replace(self.launch_request(environ, order), md5=md5),
                 feed,
                 inputs.descriptors,
-                environ,
                 self.logger,
             )
         except NodeError as why:
@@ -215,7 +205,7 @@ class Runs:
             figures=bool(order.request.inputs),  # of stdin and stdout alone the sums say as much
         )
 
-    def _ran(self, source: Headers, headers: Headers, body: Any, watch: ClientWatch | None) -> Ran:
+    def _ran(self, source: Headers, headers: Headers, body: Any, watch: ClientWatch) -> Ran:
         about = run_headers(headers)
         digest = inside.find(headers, inside.PROGRAM) or ""
         run_id = inside.find(headers, inside.ID) or "?"
@@ -246,10 +236,9 @@ class Runs:
             stated=inside.find(headers, inside.STATED) or "",
         )
 
-    def _over(self, body: Any, watch: ClientWatch | None) -> None:
+    def _over(self, body: Any, watch: ClientWatch) -> None:
         close_if_possible(body)
-        if watch is not None:
-            watch.close()
+        watch.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +252,7 @@ class Plain:
 class Watched:
     """A run's body, given up as soon as the client goes away, also while there is nothing to write."""
 
-    def __init__(self, body: Iterable[bytes], watch: ClientWatch | None) -> None:
+    def __init__(self, body: Iterable[bytes], watch: ClientWatch) -> None:
         self._body = body
         self._chunks = iter(body)
         self._watch = watch
@@ -272,8 +261,6 @@ class Watched:
         return self
 
     def __next__(self) -> bytes:
-        if self._watch is None:
-            return next(self._chunks)
         try:
             with self._watch:
                 return next(self._chunks)
@@ -282,13 +269,25 @@ class Watched:
 
     def reset(self) -> None:
         """Reset the client's connection: whatever its protocol, it cannot take that for the body's end."""
-        if self._watch is not None:
-            self._watch.reset()
+        self._watch.reset()
 
     def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        self._watch.close()
         close_if_possible(self._body)
+
+
+def _watched(environ: Environ, start: Callable[[ClientWatch], Ran]) -> Ran:
+    """What `start` gives, unless the client goes away meanwhile. Raises `Refused`, and what `start` does."""
+    watch = ClientWatch(environ)
+    try:
+        with watch:
+            return start(watch)
+    except ClientGone:
+        watch.close()
+        raise Refused(problem.client_gone()) from None
+    except BaseException:
+        watch.close()
+        raise
 
 
 def ended(ran: Ran, why: RunAborted) -> Problem:

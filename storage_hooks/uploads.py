@@ -89,7 +89,7 @@ def _chunks(environ: Environ, most: int, beyond: Callable[[], Exception]) -> Ite
                 raise
             raise HTTPRequestTimeout(request=Request(environ)) from None
         except (OSError, ValueError) as why:  # eventlet's, of a connection or a chunk that is broken
-            raise InputBroken(f"it broke off after {size} bytes ({type(why).__name__})", short=True) from None
+            raise InputBroken(f"it broke off after {size} bytes ({type(why).__name__})") from None
         finally:
             limit.cancel()
         if not chunk:

@@ -256,7 +256,7 @@ def records(reads: Sequence[Read]) -> list[Record]:
 
 
 def places(reads: Sequence[Read]) -> str:
-    """(A stored result comes from wherever Swift has it.)"""
+    """Nodes and replicas, or that it was stored, a line each."""
     return "\n".join(sorted({one.where.replace("; replica=", ", replica ") for one in reads if one.where}))
 
 

@@ -39,7 +39,7 @@ class Body:
 def answered(stream: bytes, size: int = 5) -> tuple[dict[str, str], list[bytes]]:
     """The headers, and all of the body. Raises what the body raises."""
     body = Body(stream, size)
-    headers, result = unframed([], frames_of(App(), body), body, {}, logging.getLogger("insitu"))
+    headers, result = unframed([], frames_of(App(), body), body, logging.getLogger("insitu"))
     try:
         return dict(headers), list(result)
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.storage_hooks.store import Answer, Store
+from tests.storage_hooks.store import Answer, Store, s3_client
 
 POLICIES = {
     "X-Container-Run-On-Read": "copy",
@@ -235,32 +235,21 @@ def test_system_metadata_comes_from_no_client(owner: Owner) -> None:
 
 
 def test_s3_has_no_such_headers(cluster: DevCluster, owner: Owner) -> None:
-    import boto3
-    from botocore.config import Config
     from botocore.exceptions import ClientError
 
-    access = cluster.s3
-    client = boto3.client(
-        "s3",
-        endpoint_url=access.endpoint,
-        aws_access_key_id=access.access_key,
-        aws_secret_access_key=access.secret_key,
-        region_name=access.region,
-        config=Config(s3={"addressing_style": "path"}),
-    )
-    assert owner.post(POLICIES).status == 204
-    seen = client.head_bucket(Bucket=owner.container)["ResponseMetadata"]["HTTPHeaders"]
-    assert not [name for name in seen if "run" in name]
+    with s3_client(cluster) as client:
+        assert owner.post(POLICIES).status == 204
+        seen = client.head_bucket(Bucket=owner.container)["ResponseMetadata"]["HTTPHeaders"]
+        assert not [name for name in seen if "run" in name]
 
-    def with_policy(request: Any, **_: Any) -> None:
-        request.headers.add_header("X-Container-Run-On-Read", "args")
+        def with_policy(request: Any, **_: Any) -> None:
+            request.headers.add_header("X-Container-Run-On-Read", "args")
 
-    client.meta.events.register("before-sign.s3.CreateBucket", with_policy)
-    name = f"{owner.container}-s3"
-    with pytest.raises(ClientError) as refused:
-        client.create_bucket(Bucket=name)
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-    client.close()
+        client.meta.events.register("before-sign.s3.CreateBucket", with_policy)
+        name = f"{owner.container}-s3"
+        with pytest.raises(ClientError) as refused:
+            client.create_bucket(Bucket=name)
+        assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     assert owner.ask("HEAD", f"/v1/{owner.account}/{name}", {}).status == 404
     assert owner.shown() == lower(POLICIES)
 
