@@ -310,6 +310,19 @@ def test_clients_of_swift_and_s3_upload_as_ever(
     assert counting.get("b.txt").body == COUNTED
 
 
+def test_an_s3_copy_with_a_program_has_the_etag_of_what_is_stored(store: Store, cluster: DevCluster) -> None:
+    """s3api writes one into its answer whether there is one or not."""
+    store.put("o", WORDS)
+    with s3_client(cluster) as client:
+        client.meta.events.register(
+            "before-sign.s3.CopyObject", lambda request, **_: request.headers.add_header("X-Run", "words")
+        )
+        source = {"Bucket": store.container, "Key": "o"}
+        answer = client.copy_object(Bucket=store.container, Key="p", CopySource=source)
+    assert store.get("p").body == COUNTED
+    assert answer["CopyObjectResult"]["ETag"].strip('"') == hashlib.md5(COUNTED, usedforsecurity=False).hexdigest()
+
+
 # -- what the program says, and what the client asks of the source -----------------------------------------------------
 
 
