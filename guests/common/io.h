@@ -62,13 +62,17 @@ static Decimal decimal(uint64_t value) {
     return text;
 }
 
-/* One read: how many bytes came, 0 at the end. Dies on an error. */
-static size_t read_some(void *into, size_t size) {
+/* One read of the stream that messages call `name`: how many bytes came, 0 at the end. Dies on an error. */
+static size_t read_from(int fd, const char *name, void *into, size_t size) {
     for (;;) {
-        ssize_t got = read(0, into, size);
+        ssize_t got = read(fd, into, size);
         if (got >= 0) return (size_t)got;
-        if (errno != EINTR && errno != EAGAIN) die(1, "cannot read standard input: ", strerror(errno));
+        if (errno != EINTR && errno != EAGAIN) die(1, "cannot read ", name, ": ", strerror(errno));
     }
+}
+
+static size_t read_some(void *into, size_t size) {
+    return read_from(0, "standard input", into, size);
 }
 
 /* Output through one buffer, so that many small lines cost few calls. */

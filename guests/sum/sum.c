@@ -5,23 +5,23 @@
  * The last line may lack its line end. Every distinct key is held in memory.
  */
 #include "../common/counts.h"
+#include "../common/lines.h"
 
 const char *const program_name = "sum";
 
-#define LINE_LIMIT (KEY_LIMIT + 32) /* a key, a TAB, and more digits than any number has */
+#define ROOM_FOR_NUMBER 32 /* a TAB, and more digits than any number has */
 
 static Counts counts;
-static uint64_t line_number;
-static uint8_t input[LINE_LIMIT + (256 << 10)];
+static Lines lines;
 
 static _Noreturn void malformed(const char *why) {
-    die(2, "line ", decimal(line_number).digits, why);
+    die(2, "line ", decimal(lines.number).digits, why);
 }
 
 static void add_line(const uint8_t *line, size_t size) {
-    line_number++;
-    const uint8_t *tab = memchr(line, '\t', size);
-    if (!tab) malformed(" has no TAB: a line is KEY<TAB>NUMBER");
+    if (size > KEY_LIMIT + ROOM_FOR_NUMBER) malformed(" is too long: a key has at most 1 MiB");
+    const uint8_t *tab = find_byte(line, line + size, '\t');
+    if (tab == line + size) malformed(" has no TAB: a line is KEY<TAB>NUMBER");
     size_t key_size = (size_t)(tab - line);
     if (!key_size) malformed(" has an empty key: a line is KEY<TAB>NUMBER");
     if (key_size > KEY_LIMIT) malformed(" has a key longer than 1 MiB");
@@ -42,19 +42,8 @@ static void add_line(const uint8_t *line, size_t size) {
 int main(int argc, char **argv) {
     (void)argv;
     if (argc > 1) die(2, "takes no argument: it adds up the lines KEY<TAB>NUMBER of standard input");
-    size_t held = 0;
-    for (size_t got; (got = read_some(input + held, sizeof input - held));) {
-        const uint8_t *line = input, *end = input + held + got;
-        for (const uint8_t *stop; (stop = memchr(line, '\n', (size_t)(end - line))); line = stop + 1)
-            add_line(line, (size_t)(stop - line));
-        held = (size_t)(end - line);
-        if (held > LINE_LIMIT) {
-            line_number++;
-            malformed(" is too long: a key has at most 1 MiB");
-        }
-        memmove(input, line, held);
-    }
-    if (held) add_line(input, held);
+    lines_begin(&lines, 0, "standard input", '\n');
+    for (Line line; lines_next(&lines, &line);) add_line(line.at, line.size);
     counts_emit(&counts);
     output_flush();
     return 0;
