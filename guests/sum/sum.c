@@ -6,8 +6,14 @@
  */
 #include "../common/counts.h"
 #include "../common/lines.h"
+#include "../common/options.h"
 
 const char *const program_name = "sum";
+
+static const char usage[] =
+    "usage: sum\n"
+    "Adds up the numbers of each key of standard input, lines KEY<TAB>NUMBER: lines KEY<TAB>TOTAL, in the order of the\n"
+    "keys' bytes. A number and a total are whole, and below 2^64.\n";
 
 #define ROOM_FOR_NUMBER 32 /* a TAB, and more digits than any number has */
 
@@ -40,8 +46,7 @@ static void add_line(const uint8_t *line, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    (void)argv;
-    if (argc > 1) die(2, "takes no argument: it adds up the lines KEY<TAB>NUMBER of standard input");
+    take_no_argument(argc, argv, usage, "it adds up the lines KEY<TAB>NUMBER of standard input");
     lines_begin(&lines, 0, "standard input", '\n');
     for (Line line; lines_next(&lines, &line);) add_line(line.at, line.size);
     counts_emit(&counts);

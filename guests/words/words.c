@@ -5,8 +5,14 @@
  * counting begins anew, so that a word may have several lines. `sum` adds them up.
  */
 #include "../common/counts.h"
+#include "../common/options.h"
 
 const char *const program_name = "words";
+
+static const char usage[] =
+    "usage: words\n"
+    "Counts the words of standard input: lines WORD<TAB>COUNT, in the order of the words' bytes. A word is what stands\n"
+    "between white space. A word of a large input may have several lines: `sum` adds them up.\n";
 
 /* Together about 64 MiB: 24 bytes for each slot, and the blocks of 2 MiB that hold the words. */
 #define SLOT_BOUND ((size_t)1 << 20)
@@ -38,8 +44,7 @@ static void carry(const uint8_t *part, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    (void)argv;
-    if (argc > 1) die(2, "takes no argument: it counts the words of standard input");
+    take_no_argument(argc, argv, usage, "it counts the words of standard input");
     for (size_t got; (got = read_some(input, sizeof input));) {
         const uint8_t *at = input, *end = input + got;
         while (at < end) {

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "insitu" / "programs"
-NAMES = ["cat", "sum", "watermark", "words"]
+NAMES = sorted(path.parent.name for path in ROOT.glob("guests/*/program.toml"))
 
 
 def command(*arguments: str, root: Path = ROOT) -> list[str]:
@@ -199,7 +199,7 @@ def test_a_compiler_error_is_shown(tmp_path: Path, checkout: Path) -> None:
 def test_an_unknown_guest(tmp_path: Path) -> None:
     done = build("--out", str(tmp_path), "dog")
     assert done.returncode == 2
-    assert "no guest is named dog; there are cat, sum, watermark, words" in done.stderr
+    assert f"no guest is named dog; there are {', '.join(NAMES)}" in done.stderr
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -74,6 +74,11 @@ def test_words_takes_no_argument(run: "Runner") -> None:
     assert "takes no argument" in run("words", "-l", stdin=b"a").refusal("words")
 
 
+@pytest.mark.parametrize("name", ["words", "sum"])
+def test_help(run: "Runner", name: str) -> None:
+    assert run(name, "--help", stdin=b"a").expect().startswith(b"usage: %s\n" % name.encode())
+
+
 def test_a_full_table_is_written_in_parts_that_sum_adds_up(run: "Runner") -> None:
     """More distinct words than the bounded table holds: memory stays bounded, and words of several parts repeat."""
     count = 1_000_000
