@@ -42,6 +42,7 @@ class Launch:
         "env",
         "files",
         "frozen",
+        "instead",
         "limits",
         "on_start",
         "stderr",
@@ -63,9 +64,11 @@ class Launch:
         files: Files = NO_FILES,
         frozen: Frozen | None = None,
         on_start: Callable[[], object] | None = None,
+        instead: Callable[[raw.Instance, Guest], raw.Failure | None] | None = None,
     ) -> None:
         """`stdout` is a host descriptor (see `channels.make_pollable`); `channels` has what is asked for beyond the
-        standard three. `on_start` is called as the guest starts."""
+        standard three. `on_start` is called as the guest starts; `instead` does what is done then in place of a call
+        of `_start`."""
         self.argv = [word.encode() for word in argv]
         self.env = [f"{name}={value}".encode() for name, value in (env or {}).items()]
         self.words = sum(map(len, self.argv), len(self.argv))
@@ -76,7 +79,7 @@ class Launch:
         # A frozen launch's standard channels are read and written in a way of their own.
         self.channels = Channels() if channels is None and frozen is not None else channels
         self.files, self.frozen = files, frozen
-        self.on_start = on_start
+        self.on_start, self.instead = on_start, instead
 
 
 class Runner:
@@ -161,7 +164,7 @@ class Runner:
                         instance.find_memory()
                     if launch.on_start is not None:
                         launch.on_start()
-                    failure = instance.call(b"_start")
+                    failure = (launch.instead or _start)(instance, guest)
             finally:
                 self.host.guest = None  # first: an interrupt may end what comes after
                 self._alarm.clear()
@@ -213,7 +216,7 @@ class Runner:
             Stream(sink=stderr),
             OpenDirectory(tree() if launch.files.is_copy else tree, name=b"/"),
         )
-        guest = Guest(instance, launch.argv, launch.env, table, limits, clocks, chance, wait)
+        guest = Guest(instance, launch.argv, launch.env, table, memory, limits, clocks, chance, wait)
         memory.refused = guest.refuse
         return guest
 
@@ -265,6 +268,10 @@ class Runner:
             stderr=stderr,
             channels=channels,
         )
+
+
+def _start(instance: raw.Instance, guest: Guest) -> raw.Failure | None:
+    return instance.call(b"_start")
 
 
 def _broken(launch: Launch, fd: int, why: str) -> str:

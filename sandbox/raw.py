@@ -8,6 +8,7 @@ The major version is pinned in pyproject.toml because the layouts below follow t
     wasmtime_instance_t   16 bytes { u64 store, usize index }
     wasmtime_extern_t     { u8 kind, 7 pad, union at offset 8 of func (16), memory (24), … }: 40 bytes hold any
     wasmtime_val_raw_t    16 bytes, i32 in the low 4, i64 in the low 8
+    wasmtime_val_t        { u8 kind, 7 pad, union of 16 bytes at offset 8 }; of a function { u64 store, address }
     wasm_byte_vec_t       { usize size, u8 *data }
 
 Errors of the API come back as owned `wasmtime_error_t*`: `_check` reads and frees them.
@@ -169,6 +170,12 @@ _func_call = _bind("wasmtime_func_call", Ptr, Ptr, Ptr, Ptr, c_size_t, Ptr, c_si
 _memory_data = _bind("wasmtime_memory_data", Ptr, Ptr, Ptr)
 _memory_size = _bind("wasmtime_memory_data_size", c_size_t, Ptr, Ptr)
 
+# (context, global inside an extern, fills a value) and (context, table, index, fills a value) → whether there is one.
+# Values of numbers and functions own nothing.
+_global_get = _bind("wasmtime_global_get", None, Ptr, Ptr, Ptr)
+_table_size = _bind("wasmtime_table_size", c_uint64, Ptr, Ptr)
+_table_get = _bind("wasmtime_table_get", c_bool, Ptr, Ptr, c_uint64, Ptr)
+
 # `_trap_new` gives a trap to the callback, which gives it to the engine.
 _trap_new = _bind("wasmtime_trap_new", Ptr, c_char_p, c_size_t)
 _trap_code = _bind("wasmtime_trap_code", c_bool, Ptr, POINTER(c_uint8))  # fills a byte; false: a host function made it
@@ -187,7 +194,10 @@ _view = ctypes.pythonapi.PyMemoryView_FromMemory
 _view.restype, _view.argtypes = ctypes.py_object, [Ptr, ctypes.c_ssize_t, c_int]
 _WRITABLE = 0x200
 
-EXTERN_FUNC, EXTERN_MEMORY = 0, 3
+EXTERN_FUNC, EXTERN_GLOBAL, EXTERN_TABLE, EXTERN_MEMORY = range(4)
+_BITS: Final = {0: 4, 1: 8, 2: 4, 3: 8, 4: 16}  # kind of a value (i32, i64, f32, f64, v128) → its bytes
+_FUNCREF: Final = 5
+_VALUE_SIZE: Final = 32
 _LINE, _FRAMES = 240, 40  # of a trap's text: characters, and lines
 _EXTERN_SIZE, _OF = 64, 8
 
@@ -414,6 +424,32 @@ class Instance:
         if not found or self._extern.raw[0] != EXTERN_FUNC:
             raise ProgramError(f"exports no function {name.decode()!r}")
         return self._failure(_func_call(self._context, function, None, 0, None, 0, byref(self._trap)))
+
+    def global_bits(self, name: bytes) -> bytes:
+        """The value of an exported global of numbers, 4 to 16 bytes as they would lie in memory."""
+        target = self._export(name, EXTERN_GLOBAL)
+        value = ctypes.create_string_buffer(_VALUE_SIZE)
+        _global_get(self._live(), target, value)
+        return value.raw[_OF : _OF + _BITS[value.raw[0]]]
+
+    def table_elements(self, name: bytes) -> bytes:
+        """What an exported table of functions holds: 16 bytes each, the same ones as long as it is the same function.
+        Half a microsecond each."""
+        target = self._export(name, EXTERN_TABLE)
+        value = ctypes.create_string_buffer(_VALUE_SIZE)
+        elements = []
+        for index in range(_table_size(self._live(), target)):
+            if not _table_get(self._context, target, index, value) or value.raw[0] != _FUNCREF:
+                raise EngineError("a table of what are no functions")
+            elements.append(value.raw[_OF : _OF + 16])
+        return b"".join(elements)
+
+    def _export(self, name: bytes, kind: int) -> int:
+        """Lent until the next look for one."""
+        found = _export_get(self._live(), self._instance, name, len(name), self._extern)
+        if not found or self._extern.raw[0] != kind:
+            raise ProgramError(f"exports no {name.decode()!r}")
+        return ctypes.addressof(self._extern) + _OF
 
     def fuel_left(self) -> int:
         out = c_uint64()

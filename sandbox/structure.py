@@ -8,6 +8,8 @@ whether it is valid: that is the engine's to say, and what a function's code cos
 
 from typing import Final
 
+from insitu.sandbox import binary
+from insitu.sandbox.binary import Cursor, Malformed
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.limits import MIB, format_size
 
@@ -17,49 +19,37 @@ MAX_CODE: Final = 64 * MIB
 """Bytes of all functions."""
 COUNTS: Final[dict[int, tuple[str, int]]] = {
     # Section → what it counts and how many may be. CPython, the largest program in the tests, has 12,000 functions.
-    1: ("types", 100_000),
-    2: ("imports", 1_000),
-    3: ("functions", 100_000),
-    4: ("tables", 100),  # of which a launch allows fewer
-    6: ("globals", 100_000),
-    7: ("exports", 100_000),
-    9: ("element segments", 100_000),
-    11: ("data segments", 100_000),
-    13: ("tags", 10_000),
+    binary.TYPE: ("types", 100_000),
+    binary.IMPORT: ("imports", 1_000),
+    binary.FUNCTION: ("functions", 100_000),
+    binary.TABLE: ("tables", 100),  # of which a launch allows fewer
+    binary.GLOBAL: ("globals", 100_000),
+    binary.EXPORT: ("exports", 100_000),
+    binary.ELEMENT: ("element segments", 100_000),
+    binary.DATA: ("data segments", 100_000),
+    binary.TAG: ("tags", 10_000),
 }
-_CODE: Final = 10
-_NUMBER: Final = 5  # bytes that a 32-bit number takes at most
 
 
 def check_structure(wasm: bytes, source: str) -> None:
     """Of a core module's bytes. Raises `ProgramError` naming the limit; what is malformed is left to the engine."""
-    at, sections, seen = 8, 0, dict[int, int]()
-    while at < len(wasm):
+    cursor, sections, seen = Cursor(wasm, len(binary.HEAD)), 0, dict[int, int]()
+    while cursor.at < cursor.end:
         sections += 1
         if sections > MAX_SECTIONS:
             raise ProgramError(f"{source}: over {MAX_SECTIONS} sections, and no more are allowed")
-        kind = wasm[at]
-        size, at = _number(wasm, at + 1)
-        if kind == _CODE and size > MAX_CODE:
+        try:
+            kind, size = cursor.byte(), cursor.number()
+            counted = Cursor(wasm, cursor.at).number() if kind in COUNTS else 0
+        except Malformed:
+            return
+        if kind == binary.CODE and size > MAX_CODE:
             raise ProgramError(
                 f"{source}: {format_size(size)} of code, and at most {format_size(MAX_CODE)} are allowed"
             )
         if kind in COUNTS:
             what, most = COUNTS[kind]
-            count = seen[kind] = seen.get(kind, 0) + _number(wasm, at)[0]
+            count = seen[kind] = seen.get(kind, 0) + counted
             if count > most:
                 raise ProgramError(f"{source}: {count} {what}, and at most {most} are allowed")
-        at += size
-
-
-def _number(wasm: bytes, at: int) -> tuple[int, int]:
-    """An unsigned LEB128 and where it ends; what is none ends the module."""
-    value = 0
-    for index in range(_NUMBER):
-        if at + index >= len(wasm):
-            break
-        byte = wasm[at + index]
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, at + index + 1
-    return 0, len(wasm)
+        cursor.at += size

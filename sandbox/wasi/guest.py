@@ -7,6 +7,7 @@ from insitu.sandbox import errno, raw
 from insitu.sandbox.channels import Wait
 from insitu.sandbox.clocks import Chance, Clocks
 from insitu.sandbox.errno import GuestError
+from insitu.sandbox.files.volume import Volume
 from insitu.sandbox.limits import Limits
 from insitu.sandbox.outcome import LimitHit
 from insitu.sandbox.wasi.abi import two_u32
@@ -23,7 +24,7 @@ class NoMemory(Exception):
 class Guest:
     __slots__ = (
         "args", "chance", "clocks", "crash", "env", "exit_code", "instance", "limit", "limits", "refused", "table",
-        "wait",
+        "tmp", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -32,12 +33,15 @@ class Guest:
         args: Sequence[bytes],
         env: Sequence[bytes],
         table: Table,
+        tmp: Volume,
         limits: Limits,
         clocks: Clocks,
         chance: Chance,
         wait: Wait,
     ) -> None:
         self.instance, self.args, self.env, self.wait = instance, args, env, wait
+        self.tmp = tmp
+        """What counts the files that it writes."""
         self.table, self.limits, self.clocks, self.chance = table, limits, clocks, chance
         self.exit_code: int | None = None
         self.limit: LimitHit | None = None

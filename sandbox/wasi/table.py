@@ -254,6 +254,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._fds)
 
+    def __contains__(self, fd: int) -> bool:
+        return fd in self._fds
+
     def full(self) -> bool:
         return len(self._fds) >= self.limit
 

@@ -66,7 +66,7 @@ class Bare:
         )
         instance = cast(raw.Instance, _Memory(memory))
         wait = Wait(time.monotonic() + wall)
-        self.guest = Guest(instance, [], [], self.table, limits, clocks, SeededChance(1), wait)
+        self.guest = Guest(instance, [], [], self.table, self.volume, limits, clocks, SeededChance(1), wait)
         self.volume.refused = self.guest.refuse
         self.memory = instance.view
 
