@@ -4,8 +4,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.guests.inside import Inside
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,11 @@ def run_program(name: str, *arguments: str | bytes, stdin: bytes = b"", options:
 @pytest.fixture(scope="session")
 def run() -> Runner:
     return run_program
+
+
+@pytest.fixture(scope="session")
+def inside() -> "Inside":
+    """Runs shipped programs in this process."""
+    from tests.guests.inside import Inside
+
+    return Inside()
