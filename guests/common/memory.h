@@ -15,23 +15,28 @@ static void *take_memory(size_t size) {
     return page == SIZE_MAX ? NULL : (void *)(page * PAGE_SIZE);
 }
 
-/* All of standard input; dies when it does not fit. Grows in place: nothing else takes memory meanwhile. */
-static uint8_t *read_input(size_t *size) {
+/* All of standard input, or NULL when it does not fit; `size` is then how much of it did. Grows in place: nothing else
+ * takes memory meanwhile. At least one byte behind it is free. */
+static uint8_t *take_input(size_t *size) {
     size_t room = 1 << 20, used = 0;
     uint8_t *data = take_memory(room);
-    for (uint8_t *more = data;;) {
-        if (!more) die(2, "not enough memory for an input of more than ", decimal(used).digits, " bytes");
-        while (used < room) {
-            size_t got = read_some(data + used, room - used);
-            if (!got) {
+    for (uint8_t *more = data; more; room += 1 << 20) {
+        for (size_t got; used < room; used += got)
+            if (!(got = read_some(data + used, room - used))) {
                 *size = used;
                 return data;
             }
-            used += got;
-        }
         more = take_memory(1 << 20);
-        room += 1 << 20;
     }
+    *size = used;
+    return NULL;
+}
+
+/* All of standard input; dies when it does not fit. */
+static uint8_t *read_input(size_t *size) {
+    uint8_t *data = take_input(size);
+    if (!data) die(2, "not enough memory for an input of more than ", decimal(*size).digits, " bytes");
+    return data;
 }
 
 #endif
