@@ -25,7 +25,7 @@
     "      --help\n"
 
 static _Noreturn void bad_key(const char *text, const char *why) {
-    die(2, "--key ", text, ": ", why);
+    die(2, "key ", text, ": ", why);
 }
 
 /* A number in a key; one that is too large means as much as the largest. */

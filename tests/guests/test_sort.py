@@ -76,7 +76,7 @@ def test_what_memory_does_not_hold_is_refused_by_name() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-k0"], "--key 0: fields are counted from 1"),
+        (["-k0"], "key 0: fields are counted from 1"),
         (["-k1,0"], "fields are counted from 1"),
         (["-k1.0"], "the bytes of a key's beginning are counted from 1"),
         (["-k", "1x"], "b, f, n and r, and nothing else"),
