@@ -11,7 +11,7 @@ from pathlib import Path
 from guests import toolchain
 from guests.errors import BuildError
 from guests.recipes import FLAGS, HERE, OWN_FLAGS, THIRD_FLAGS, Recipe, names, recipe
-from guests.sources import copy_tree, extract, fetch, sha256_of
+from guests.sources import copy_tree, edit, extract, fetch, sha256_of
 from guests.store import Store, say, write_atomically
 
 FORMAT = 1
@@ -45,6 +45,8 @@ def _build(store: Store, plan: Recipe, folder: Path) -> bytes:
     archives = fetch(store, [part.source for part in plan.parts])
     for part in plan.parts:
         extract(archives[part.source], part.members, folder / "third" / part.folder)
+        for unit, edits in part.edits.items():
+            edit(folder / "third" / part.folder / unit, edits)
     for name, text in plan.generated.items():
         (folder / "generated" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "generated" / name).write_text(text, encoding="utf-8")

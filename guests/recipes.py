@@ -30,6 +30,8 @@ class Part:
     flags: tuple[str, ...] = ()
     special: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Further flags of single units."""
+    edits: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
+    """By unit: patterns (`re`, multi-line), each of which must match in one place, and what stands there instead."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,69 @@ GUNZIP = Recipe(
     "gunzip", parts=(zlib("adler32", "crc32", "inffast", "inflate", "inftrees", "zutil"),), include=(ZLIB_INCLUDE,)
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, WATERMARK, GZIP, GUNZIP)}
+QUICKJS = Distribution(
+    # quickjs-ng, a Python binding, carries the engine QuickJS-ng 0.17.0, without its command line.
+    name="quickjs-ng",
+    version="0.17.0.2",
+    filename="quickjs_ng-0.17.0.2.tar.gz",
+    sha256="43d2e48272208721a7aaea8e3f02d4b9318f12ef20cc4f5421b59d9a470706ef",
+)
+QUICKJS_FRAMES = {
+    # QuickJS throws a RangeError when its stack is used up. It can see only the part of the stack that lies in memory;
+    # the other, where the engine keeps what WebAssembly has no address for, has 1 MiB, and its end is a trap. So that
+    # the former is always used up before the latter, functions that call themselves and have little or nothing in
+    # memory are given a frame there: at least three tenths of what a round takes of the other part (measured: the
+    # deepest nesting before a trap, which is 4,600 for json_parse_value and 172 for js_parse_function_decl2).
+    # main.c says how much of it a script may use.
+    "JS_FlattenIntoArray": 128,
+    "js_json_to_str": 128,
+    "js_parse_assign_expr2": 96,
+    "js_parse_destructuring_element": 512,
+    "js_parse_function_decl2": 1536,
+    "js_parse_postfix_expr": 768,
+    "js_parse_statement_or_decl": 96,
+    "js_parse_unary": 96,
+    "js_proxy_define_own_property": 128,
+    "js_proxy_delete_property": 128,
+    "js_proxy_getPrototypeOf": 128,
+    "js_proxy_get_own_property_names": 128,
+    "js_proxy_has": 128,
+    "js_proxy_setPrototypeOf": 128,
+    "json_parse_value": 128,
+}
+QUICKJS_CHECK = (
+    # Helpers of iterators call one another past all of QuickJS's own checks.
+    r"^(static JSValue js_iterator_helper_next\([^;{}]*\)\n\{\n)",
+    r'\1char frame[512]; __asm__ volatile("" : : "r"(frame));\n'
+    r"if (js_check_stack_overflow(ctx->rt, 0)) return JS_ThrowStackOverflow(ctx);\n",
+)
+JAVASCRIPT = Recipe(
+    "javascript",
+    parts=(
+        Part(
+            QUICKJS,
+            members=("upstream-quickjs/*.[ch]",),
+            folder="quickjs",
+            units=tuple(f"upstream-quickjs/{unit}.c" for unit in ("dtoa", "libregexp", "libunicode", "quickjs")),
+            flags=("-D_GNU_SOURCE",),
+            edits={
+                "upstream-quickjs/quickjs.c": (QUICKJS_CHECK,)
+                + tuple(
+                    (
+                        rf"^(static [^;{{}}]*\b{name}\([^;{{}}]*\)\n\{{\n)",
+                        rf'\1char frame[{size}]; __asm__ volatile("" : : "r"(frame));\n',
+                    )
+                    for name, size in QUICKJS_FRAMES.items()
+                )
+            },
+        ),
+    ),
+    include=("third/quickjs/upstream-quickjs",),
+    flags=("-D_GNU_SOURCE",),
+    link=("-s", "-Wl,-z,stack-size=524288"),
+)
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, WATERMARK, GZIP, GUNZIP, JAVASCRIPT)}
 
 
 def names() -> list[str]:

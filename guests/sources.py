@@ -9,6 +9,7 @@ distribution carries. pip compares the digest before it unpacks; the file that i
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,6 +188,19 @@ def _extract_member(data: bytes, name: str, archive: Path, into: Path) -> None:
     target = into.joinpath(*path.parts)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(data)
+
+
+def edit(path: Path, edits: Sequence[tuple[str, str]]) -> None:
+    """Puts the second of each pair where the first, a regular expression (multi-line), matches.
+
+    Raises SourceError for one that does not match in just one place: the source is not the one it was made for.
+    """
+    text = path.read_text(encoding="utf-8")
+    for pattern, replacement in edits:
+        text, count = re.subn(pattern, replacement, text, flags=re.MULTILINE)
+        if count != 1:
+            raise SourceError(f"{path.name}: {pattern!r} matches in {count} places, and has to in one")
+    path.write_text(text, encoding="utf-8")
 
 
 def copy_tree(source: Path, into: Path) -> None:

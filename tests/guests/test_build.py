@@ -196,6 +196,18 @@ def test_a_compiler_error_is_shown(tmp_path: Path, checkout: Path) -> None:
     assert files(tmp_path / "out") == []
 
 
+def test_an_edit_that_does_not_fit_is_refused(tmp_path: Path, checkout: Path) -> None:
+    """Another version of a source, in which what is to be changed stands elsewhere, is not built as if it were."""
+    recipes = checkout / "guests" / "recipes.py"
+    recipes.write_text(recipes.read_text().replace('"js_proxy_has": 128', '"js_proxy_had": 128'))
+    done = build("--out", str(tmp_path / "out"), "javascript", root=checkout)
+    assert done.returncode == 1
+    assert done.stderr.startswith("guests: quickjs.c: ")
+    assert "js_proxy_had" in done.stderr
+    assert "matches in 0 places" in done.stderr
+    assert files(tmp_path / "out") == []
+
+
 def test_an_unknown_guest(tmp_path: Path) -> None:
     done = build("--out", str(tmp_path), "dog")
     assert done.returncode == 2
