@@ -9,6 +9,7 @@ name, the first one listed wins. Whatever a program is called, a launch names it
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import stat
@@ -31,6 +32,8 @@ from insitu.sandbox.digest import is_digest, program_digest
 from insitu.sandbox.limits import MAX_PROGRAM
 
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
+PYTHON_PACKAGE: Final = "insitu_python"
+"""Where it is installed, its folder `programs` comes after the shipped programs: it brings `python`."""
 _SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
 _SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
 _AGAIN: Final = 1.0  # seconds
@@ -103,9 +106,10 @@ class ProgramStore:
     """Looks names up, and reads a file again only when it has changed."""
 
     def __init__(self, directories: Iterable[str | Path] = (), arrivals: Arrivals | None = None) -> None:
-        """`directories` come before the shipped programs. `arrivals` are found by digest alone."""
+        """`directories` come before the shipped programs, and an installed Python after those. `arrivals` are found by
+        digest alone."""
         self._arrivals = arrivals
-        self._directories = [Path(d) for d in directories] + [SHIPPED]
+        self._directories = [Path(d) for d in directories] + [SHIPPED, *_of_package()]
         # Text and not paths: a look-up is on the way of every launch.
         self._prefixes = [os.path.join(d, "") for d in self._directories]
         self._known: dict[str, tuple[tuple[int, ...], ProgramInfo | ProgramRejected]] = {}
@@ -251,6 +255,11 @@ class ProgramStore:
         info = described(digest or program_digest(data), file, name, stated, bundle=bundle)
         self._by_digest[info.digest] = file
         return info
+
+
+def _of_package() -> list[Path]:
+    spec = importlib.util.find_spec(PYTHON_PACKAGE)
+    return [Path(place) / "programs" for place in (spec and spec.submodule_search_locations) or ()]
 
 
 def _order(version: str) -> list[tuple[int, int, str]]:

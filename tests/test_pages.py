@@ -18,6 +18,7 @@ PAGES = [
     "docs/journal.md",
     "docs/node.md",
     "docs/programs.md",
+    "docs/python.md",
     "docs/sandbox.md",
 ]
 

@@ -18,6 +18,7 @@ little of it as it can: `gc.freeze` keeps the collector away, and the streams ar
 import ast
 import builtins
 import gc
+import importlib
 import importlib.machinery
 import io
 import linecache
@@ -126,6 +127,7 @@ def prepare(argv: list[bytes]) -> None:
     global _prepared
     path = os.fsdecode(argv[1])
     sys.argv = [path]
+    importlib.invalidate_caches()  # the program brings files of its own
     with open(path, "rb") as file:
         source = file.read()
     with warnings.catch_warnings(record=True) as caught:
@@ -238,10 +240,14 @@ class _Watch:
 def run(argv: list[bytes], environ: list[bytes]) -> int:
     """One run, from the words to the exit code, 0 to 255."""
     _fresh(environ)
+    code, ended = 0, None
     try:
         code = _main([os.fsdecode(word) for word in argv])
     except BaseException as why:
-        code = _told(why)
+        ended = why
+    if ended is not None:  # not in the handler: what fails from here on did not fail because of it
+        code = _told(ended)
+        ended = None
     return _finished(code) & 0xFF
 
 
@@ -366,10 +372,14 @@ def _told(why: BaseException) -> int:
         return _exit_code(leaving)
     except BaseException as second:
         _write_error("Error in sys.excepthook:\n")
-        sys.__excepthook__(type(second), second, second.__traceback__ and second.__traceback__.tb_next)
+        _show(second, second.__traceback__ and second.__traceback__.tb_next)
         _write_error("\nOriginal exception was:\n")
-        sys.__excepthook__(type(why), why, trace)
+        _show(why, trace)
     return 1
+
+
+def _show(why: BaseException, trace: types.TracebackType | None) -> None:
+    sys.__excepthook__(type(why), why.with_traceback(trace), trace)
 
 
 def _exit_code(why: SystemExit) -> int:
@@ -434,9 +444,19 @@ def _let_go() -> None:
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         vars(sys).pop(name, None)
     sys.modules.pop("__main__", None)
+    # A cycle is cleared in any order, a file's descriptor before what is buffered for it, perhaps.
+    for one in _open_files():
+        if one.writable():
+            try:
+                one.flush()
+            except Exception:
+                pass  # it will fail once more when it is closed, and be told then
     gc.collect()
-    files = [one for one in gc.get_objects() if isinstance(one, io.IOBase) and one not in _streams and not one.closed]
-    # Text first: it hands on to what it is made of, which takes the bytes after it.
-    for one in sorted(files, key=lambda one: (not isinstance(one, io.TextIOBase), isinstance(one, io.RawIOBase))):
-        if not any(one is stream.buffer or one is stream.buffer.raw for stream in _streams):
-            _unraisable(None, one.close)
+    for one in _open_files():
+        _unraisable(None, one.close)
+
+
+def _open_files() -> list[io.IOBase]:
+    """Those of this run. Text comes first: it hands on to what it is made of."""
+    files = [one for one in gc.get_objects() if isinstance(one, io.IOBase) and not one.closed]
+    return sorted(files, key=lambda one: (not isinstance(one, io.TextIOBase), isinstance(one, io.RawIOBase)))

@@ -1,10 +1,12 @@
 """What the commands that run guests share: how they speak, find a program, and stand aside for it."""
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 import click
@@ -27,7 +29,9 @@ from insitu.sandbox.program import Program, compile_program, to_wasm
 T = TypeVar("T")
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
-_SUFFIXES: Final = (".wasm", ".wat", ".zip")
+_SCRIPT: Final = ".py"
+_SUFFIXES: Final = (".wasm", ".wat", ".zip", _SCRIPT)
+_LARGE: Final = 4 << 20  # bytes of a module whose compilation takes seconds
 _LOOK: Final = 0.5  # seconds
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
 
@@ -83,11 +87,17 @@ class Found:
     """Its first argument: how it is called."""
     stated: Manifest = field(default_factory=Manifest)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    script: str = ""
+    """Of a Python script its path in the guest: then the program is the interpreter, and this its first argument."""
 
 
 def find_program(name: str) -> Found:
-    """A shipped program by name, or a file: a module, its text, or a bundle. Raises `ProgramError`, `UnknownProgram`,
-    `ProgramRejected`."""
+    """A shipped program by name, or a file: a module, its text, a bundle, a Python script or a directory with one.
+
+    Raises `ProgramError`, `UnknownProgram`, `ProgramRejected`.
+    """
+    if is_path(name) and (os.path.isdir(name) or name.endswith(_SCRIPT)):
+        return _script(name)
     info = None if is_path(name) else _shipped(name)
     path = name if info is None else info.path
     try:
@@ -109,6 +119,23 @@ def find_program(name: str) -> Found:
     return Found(to_wasm(data, path), digest, path, info.name, stated)
 
 
+def _script(name: str) -> Found:
+    from insitu.cli.python.interpreter import interpreter  # only whoever has a script pays for it
+    from insitu.cli.python.project import is_project, read
+
+    if not is_project(name):
+        raise ProgramError(f"{name}: a directory without main.py or __main__.py: no Python program")
+    if not os.path.isdir(name) and not os.path.isfile(name):
+        raise ProgramError(f"{name}: {os.strerror(errno.ENOENT)}")
+    project = read(Path(name))
+    info, base = interpreter(name)
+    if project.requirements:
+        say(f"insitu: {name}: what it requires is not installed for a run: `insitu program build {name}` does that")
+    stated = replace(project.stated, limits={**base.manifest.limits, **project.stated.limits})
+    wasm = to_wasm(base.wasm(), info.path)
+    return Found(wasm, info.digest, info.path, "python", stated, {**base.files(), **project.files}, project.main)
+
+
 def _shipped(name: str) -> ProgramInfo:
     try:
         return ProgramStore().find(name)
@@ -116,7 +143,7 @@ def _shipped(name: str) -> ProgramInfo:
         if not os.path.isfile(name):
             raise
         raise ProgramError(
-            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat or .zip, "
+            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat, .zip or .py, "
             f"or has a / in it, as ./{name}"
         ) from None
 
@@ -132,6 +159,8 @@ def compiled(runner: Runner, wasm: bytes, path: str) -> Program:
                 return runner.link(raw.load_module(runner.engine, os.fsencode(found)), digest, path)
             except EngineError:
                 pass  # made on another kind of processor
+        if len(wasm) > _LARGE:
+            say(f"insitu: {path}: compiling it takes a while, once: what comes of it is kept in {cache.directory}")
         module = compile_program(runner.engine, wasm, path)
         cache.store(digest, raw.serialize(module))
     except (CacheError, OSError) as why:

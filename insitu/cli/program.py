@@ -24,6 +24,7 @@ from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, Limits, format_dura
 
 _FROZEN: Final = "(frozen)"
 """Said of a program whose launches are."""
+_CONTENTS: Final = 20  # names that people are shown; as JSON they are all there
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -60,15 +61,21 @@ def list_(programs: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: NAME@VERSION.zip here]"
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True), metavar="DIR")
-def build(output: Path | None, directory: Path) -> None:
+@click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="DIR|SCRIPT")
+def build(output: Path | None, path: Path) -> None:
     """Make a bundle of DIR: its program.toml, its module, the files below files/, and its licence.
+
+    Of a Python script, or of a DIR with main.py or __main__.py and without a module: the interpreter with the script
+    compiled and its imports done, its files, and what its requirements.txt asks for.
 
     The same directory gives the same bytes. What is made has been checked as by `insitu program check`.
     """
     try:
-        data, bundle = build_bundle(directory)
-        _verify(bundle, str(directory))
+        if _is_python(path):
+            data, bundle = _build_python(path)
+        else:
+            data, bundle = build_bundle(path)
+        _verify(bundle, str(path))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
     if output == Path("-"):
@@ -86,8 +93,8 @@ def build(output: Path | None, directory: Path) -> None:
 def check(path: Path) -> None:
     """Whether a node would take it: unpack it, compile it, look what it imports. FILE is a bundle or a .wasm."""
     try:
-        if path.is_dir():
-            data, bundle = build_bundle(path)
+        if path.is_dir() or path.suffix == ".py":
+            data, bundle = _build_python(path) if _is_python(path) else build_bundle(path)
         else:
             data = _read(path)
             if not is_archive(data):
@@ -136,6 +143,25 @@ def show(programs: tuple[str, ...], as_json: bool, name: str) -> None:
             click.echo(f"{key:13} {printable(_shown(key, value))}")
 
 
+def _is_python(path: Path) -> bool:
+    from insitu.cli.python.project import is_project
+
+    if not path.is_dir() and path.suffix != ".py":
+        raise ProgramError(f"{path}: neither a directory nor a Python script")
+    return is_project(path)
+
+
+def _build_python(path: Path) -> tuple[bytes, Bundle]:
+    from insitu.cli.python.build import ScriptError
+    from insitu.cli.python.build import build as build_python
+
+    try:
+        return build_python(path)
+    except ScriptError as why:  # said as the interpreter says it
+        click.echo(why.words, err=True, nl=False)
+        raise click.exceptions.Exit(1) from None
+
+
 def _shown(key: str, value: Any) -> str:
     if key == "size":
         return format_size(value)
@@ -143,6 +169,8 @@ def _shown(key: str, value: Any) -> str:
         return ", ".join(f"{name} {_limit(name, limit)}" for name, limit in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if key == "contents" and len(value) > _CONTENTS:
+        return f"{' '.join(value[:_CONTENTS])} … and {len(value) - _CONTENTS} more"
     return " ".join(value) if isinstance(value, list | tuple) else str(value)
 
 
@@ -162,16 +190,17 @@ def _verify(bundle: Bundle, source: str) -> None:
     bundle.verify()
     stated = bundle.manifest
     check_count(stated)
-    _compiles(bundle.wasm(), f"{source}: {bundle.entry}", stated.limits)
+    _compiles(bundle.wasm(), f"{source}: {bundle.entry}", stated.limits, frozen=stated.frozen)
 
 
-def _compiles(wasm: bytes, source: str, limits: Mapping[str, Any]) -> None:
-    """And could begin within the limits that it asks for."""
+def _compiles(wasm: bytes, source: str, limits: Mapping[str, Any], *, frozen: bool = False) -> None:
+    """And could begin within the limits that it asks for. What is compiled is kept: `insitu run` finds it."""
+    from insitu.cli.guests import compiled
     from insitu.sandbox.launch import Runner  # maps the engine
     from insitu.sandbox.program import to_wasm
 
-    runner = Runner()
-    program = runner.compile(to_wasm(wasm, source), source)
+    runner = Runner(canonical_nans=frozen)
+    program = compiled(runner, to_wasm(wasm, source), source)
     if (why := runner.refusal(program, Limits.from_wire(limits))) is not None:
         what = "cannot begin within the limits that it asks for, or insitu's where it asks for none"
         raise ProgramError(f"{source}: {what}: {why}")

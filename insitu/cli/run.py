@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -12,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from insitu.cli import channels, say
-from insitu.cli.guests import OURS, Command, Ours, aside, compiled, end_on_signals, find_program
+from insitu.cli.guests import OURS, Command, Found, Ours, aside, compiled, end_on_signals, find_program
 from insitu.cli.options import MayStandAlone, Seed, limit_options, limits_from
 from insitu.cli.record import FILES_MOST, INPUTS_MOST, Ran, Recorder
 from insitu.cli.types import Pair, Size
@@ -100,9 +101,11 @@ def run(
     args: tuple[str, ...],
     **limit_keywords: Any,
 ) -> None:
-    """Run PROGRAM, a shipped program's name or a path to a .wasm, .wat or .zip (bundle), in a sandbox of its own.
+    """Run PROGRAM, a shipped program's name or a path to a .wasm, .wat, .zip (bundle) or .py, in a sandbox of its own.
 
-    A bundle's files are the guest's /, unless --files or --root is given; its arguments and limits hold where none are.
+    A Python script brings the modules beside it that it imports; a directory with main.py or __main__.py, all that is
+    in it; --files adds to them. A bundle's files are the guest's /, unless --files or --root is given; its arguments
+    and limits hold where none are.
     A program that says that it is frozen is, as with --frozen.
 
     All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
@@ -131,7 +134,10 @@ def run(
             frozen = 0  # as on a node
         runner = Runner(canonical_nans=frozen is not None)
         ready = aside(lambda: compiled(runner, found.wasm, found.path))
-        argv = [found.name, *(args or found.stated.arguments)]
+        argv = [found.name, *([found.script] if found.script else []), *(args or found.stated.arguments)]
+        if found.script and (root is not None or (files is not None and record is not None)):
+            which = "--root" if root is not None else "--files with --record"
+            raise Ours(f"{which}: a script's / has the interpreter's library and the script; give it inputs with --in")
         _check_words(argv, env)
         _check_channels(found.stated, inputs, outputs)
         named_in, named_out = channels.by_name("--in", inputs), channels.by_name("--out", outputs)
@@ -143,6 +149,7 @@ def run(
             recorder = None if record is None else Recorder(stack, record, record_inputs, record_files)
             if recorder is not None and found.files and root is None and files is None:
                 files = _unpacked(stack, found.files)  # what is recorded is a directory
+                found = replace(found, files={})
             stdin, source, sources = channels.inputs(stack, input_, named_in)
             until = time.monotonic() + limits.wall
             target, targets = channels.Target(stack, output, until), channels.outputs(stack, named_out, until)
@@ -167,7 +174,7 @@ def run(
                 env=dict(env),
                 stderr=stderr,
                 channels=None if plain else asked,
-                files=_files(files, root, frozen, found.files),
+                files=_files(files, root, frozen, found),
                 frozen=None if frozen is None else Frozen(frozen),
             )
             outcome = aside(lambda: runner.run(ready, launch))
@@ -214,14 +221,15 @@ def run(
     ctx.exit(OURS)
 
 
-def _files(files: Path | None, root: Path | None, frozen: int | None, brought: Mapping[str, bytes]) -> Files:
+def _files(files: Path | None, root: Path | None, frozen: int | None, found: Found) -> Files:
     if files is not None and root is not None:
         raise Ours("--files and --root: each is the guest's /, so only one of them can be")
     if root is not None:
         return Files.private_copy(root)
     if files is None:
-        return Files.held(brought) if brought else NO_FILES
-    return Files.read_only(files, time=None if frozen is None else FROZEN_START)
+        return Files.held(found.files) if found.files else NO_FILES
+    given = Files.read_only(files, time=None if frozen is None else FROZEN_START)
+    return Files.joined(Files.held(found.files), given) if found.script else given
 
 
 def _unpacked(stack: ExitStack, files: Mapping[str, bytes]) -> Path:

@@ -13,7 +13,7 @@ import io
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,7 @@ from insitu.runtime.reading import read_file
 
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say
 _UNIX: Final = 3
-_TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "README")
+TEXTS: Final = ("LICENCE", "LICENSE", "NOTICE", "README")
 
 
 def build(directory: Path) -> tuple[bytes, Bundle]:
@@ -37,22 +37,30 @@ def build(directory: Path) -> tuple[bytes, Bundle]:
         raise ProgramRejected(f"{directory}: its manifest's files {stated.files!r} is no directory in it")
     if (directory / files).is_dir():
         names += [f"{files}/", *_walk(directory, files)]
-    if len(names) > MAX_ENTRIES:
-        raise ProgramRejected(f"{directory}: {len(names)} entries, and at most {MAX_ENTRIES} are allowed")
+    return packed(names, lambda name: _bytes(directory / name), str(directory))
+
+
+def packed(names: Iterable[str], read: Callable[[str], bytes], source: str) -> tuple[bytes, Bundle]:
+    """A bundle of these entries; a directory's name ends with "/", all others' contents are what `read` gives.
+
+    Raises `ProgramRejected` naming `source`."""
+    entries = sorted(set(names))
+    if len(entries) > MAX_ENTRIES:
+        raise ProgramRejected(f"{source}: {len(entries)} entries, and at most {MAX_ENTRIES} are allowed")
     out, total = io.BytesIO(), 0
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-        for name in sorted(set(names)):
+        for name in entries:
             entry = zipfile.ZipInfo(name, _DATE)
             entry.create_system = _UNIX
             folder = name.endswith("/")
             entry.external_attr = ((stat.S_IFDIR | 0o755) if folder else (stat.S_IFREG | 0o644)) << 16
-            data = b"" if folder else _bytes(directory / name)
+            data = b"" if folder else read(name)
             total += len(data)
             if total > MAX_BYTES:
-                raise ProgramRejected(f"{directory}: over {MAX_BYTES} bytes with {name}, and no more are allowed")
+                raise ProgramRejected(f"{source}: over {MAX_BYTES} bytes with {name}, and no more are allowed")
             archive.writestr(entry, data)
     data = out.getvalue()
-    return data, Bundle(data, str(directory))  # what is made here can be read there
+    return data, Bundle(data, source)  # what is made here can be read there
 
 
 def names_of(bundle: Bundle) -> list[str]:
@@ -67,7 +75,7 @@ def _modules(directory: Path, entry: str) -> list[str]:
 
 
 def _beside(directory: Path) -> list[str]:
-    return [path.name for path in directory.iterdir() if path.name.startswith(_TEXTS) and path.is_file()]
+    return [path.name for path in directory.iterdir() if path.name.startswith(TEXTS) and path.is_file()]
 
 
 def _walk(directory: Path, inside: str) -> Iterator[str]:

@@ -49,6 +49,10 @@ class Bundle:
             raise ProgramRejected(f"{self._source}: its manifest's files {asked!r} is no directory in it")
         return prefix
 
+    def read(self, name: str) -> bytes:
+        """Any entry. Raises `ProgramRejected`, KeyError when there is none of that name."""
+        return self._archive.read(name)
+
     def wasm(self) -> bytes:
         """Raises `ProgramRejected`."""
         return self._archive.read(self.entry)

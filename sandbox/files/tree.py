@@ -8,10 +8,12 @@
 and in each, when there are named channels, /dev/in/NAME and /dev/out/NAME.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from insitu.sandbox.errors import FilesError
 from insitu.sandbox.files import held
 from insitu.sandbox.files.host_tree import copied, read_only
 from insitu.sandbox.files.nodes import Directory, Node
@@ -37,6 +39,17 @@ class Files:
     def held(cls, files: Mapping[str, held.Bytes]) -> "Files":
         """From bytes in memory, by path; a directory's path ends with "/"."""
         return cls(shared=held.read_only(files))
+
+    @classmethod
+    def joined(cls, under: "Files", over: "Files") -> "Files":
+        """Both, neither a copy. Raises `FilesError` for a name at the top that both have."""
+        both = Directory(Volume(_FILES, read_only=True), 0)
+        for files in (under, over):
+            for name, node in ({} if files._shared is None else files._shared.entries).items():
+                if name in both.entries:
+                    raise FilesError(f"/{os.fsdecode(name)}: two that bring files both bring it")
+                both.put(name, node, shared=True)
+        return cls(shared=both)
 
     @property
     def is_copy(self) -> bool:

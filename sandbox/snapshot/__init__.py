@@ -23,6 +23,6 @@ tables that changed, segments that may have been dropped.
     make.py     runs one and writes the other
 """
 
-from insitu.sandbox.snapshot.make import ENTRY, SnapshotError, snapshot
+from insitu.sandbox.snapshot.make import ENTRY, SnapshotError, laid_open, snapshot
 
-__all__ = ["ENTRY", "SnapshotError", "snapshot"]
+__all__ = ["ENTRY", "SnapshotError", "laid_open", "snapshot"]

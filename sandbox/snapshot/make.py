@@ -101,6 +101,13 @@ def snapshot(
     return to_wasm(made, f"{source}: its snapshot")
 
 
+def laid_open(wasm: bytes, source: str = "program") -> bytes:
+    """The module that is run to snapshot this one: the same program, with exports for all of its state.
+
+    Raises `ProgramError` naming what no snapshot can hold."""
+    return parts_of(to_wasm(wasm, source), source).laid_open()
+
+
 def _left(guest: Guest) -> list[str]:
     """What is not in the guest's memory."""
     found = []

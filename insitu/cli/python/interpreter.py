@@ -1,0 +1,36 @@
+"""The installed Python: the program `python`, which the package `insitu_python` brings."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.errors import UnknownProgram
+from insitu.runtime.programs import ProgramInfo, ProgramStore
+from insitu.runtime.reading import read_file
+from insitu.sandbox.limits import MAX_PROGRAM
+
+NAME: Final = "python"
+PACKAGES: Final = "lib/site"
+"""Where in the guest packages are."""
+_VERSION: Final = re.compile(rb"""__version__ = ["']([\w.]+)["']""")
+
+
+def interpreter(asking: str) -> tuple[ProgramInfo, Bundle]:
+    """Raises `UnknownProgram`, `asking` named, with the way to get one; `ProgramRejected` where it is damaged."""
+    try:
+        info = ProgramStore().find(NAME)
+    except UnknownProgram:
+        raise UnknownProgram(
+            f"{asking}: Python scripts need the Python guest, which is not installed here: in a checkout of insitu "
+            "`make python-guest` builds it (it tells the time and the disk that it takes first); "
+            "elsewhere install the wheel that it makes, insitu_python-….whl"
+        ) from None
+    return info, Bundle(read_file(Path(info.path), MAX_PROGRAM), info.path)
+
+
+def pillow_version(files: Mapping[str, bytes]) -> str:
+    """That of the Pillow that an interpreter with these files brings; empty when it brings none."""
+    found = _VERSION.search(files.get(f"{PACKAGES}/PIL/_version.py", b""))
+    return found[1].decode() if found else ""

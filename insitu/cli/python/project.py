@@ -1,0 +1,176 @@
+"""A script or a directory with one, as it stands: what of it the guest gets, in /app.
+
+A directory brings all its files but hidden ones and `__pycache__`. A lone script brings no more of its directory than
+what it imports by name: modules that lie beside it, and packages with all that is in them. So a script in a home
+directory does not take that along, and one among its helpers runs as it does with any Python.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from insitu.runtime.bundles import manifest
+from insitu.runtime.bundles.archive import MAX_BYTES, MAX_ENTRIES
+from insitu.runtime.bundles.build import TEXTS
+from insitu.runtime.bundles.manifest import Manifest
+from insitu.runtime.errors import ProgramRejected
+from insitu.runtime.reading import read_file
+
+APP: Final = "app"
+"""Where in the guest it lies."""
+SUFFIX: Final = ".py"
+MAINS: Final = ("main.py", "__main__.py")
+_IMPORT: Final = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w. \t]*import\b|import[ \t]+(\w[\w., \t]*))", re.MULTILINE)
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_OF_THE_BUILD: Final = (manifest.NAME, "requirements.txt", "pyproject.toml")
+"""What at a directory's top is for whoever builds, and not for the guest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    source: Path
+    """What was asked for."""
+    main: str
+    """The script's path in the guest."""
+    files: dict[str, bytes]
+    """Path in the guest → contents."""
+    manifest: bytes
+    """Its words, and a name in any case."""
+    stated: Manifest
+    texts: dict[str, bytes]
+    """Licence and the like: they go along in a bundle."""
+    requirements: tuple[str, ...]
+    """What pip is asked for, as its arguments; it is run in the project's directory."""
+
+
+def is_project(path: str | Path) -> bool:
+    """A Python script, or a directory with one and no module of its own."""
+    path = Path(path)
+    if path.is_dir():
+        return any((path / main).is_file() for main in MAINS) and not any(path.glob("*.wasm"))
+    return path.suffix == SUFFIX
+
+
+def read(path: Path) -> Project:
+    """Raises `ProgramRejected` naming the file and what is wrong."""
+    if path.is_dir():
+        gathered = _Gathered(path)
+        gathered.tree("")
+        found = gathered.files
+        main: str = next(main for main in MAINS if main in found)
+        texts = {name: data for name, data in found.items() if "/" not in name and name.startswith(TEXTS)}
+        requirements = _requirements(path)
+        for name in _OF_THE_BUILD:
+            found.pop(name, None)
+        words, stated = _manifest(path / manifest.NAME, path.resolve().name)
+    else:
+        main, texts, requirements = path.name, {}, ()
+        found = _with_imported(path)
+        words, stated = _manifest(path.with_suffix(".toml"), path.stem)
+    files = {f"{APP}/{name}": data for name, data in found.items()}
+    return Project(path, f"/{APP}/{main}", files, words, stated, texts, requirements)
+
+
+def _manifest(path: Path, name: str) -> tuple[bytes, Manifest]:
+    """What is written there, the name put before it where it has none."""
+    words = _bytes(path) if path.is_file() else b""
+    if not manifest.parse(words, str(path), bundle=False).name:
+        words = b'name = "%s"\n' % _NOT_IN_A_NAME.sub("-", name).encode() + words
+    stated = manifest.parse(words, str(path), bundle=True)
+    for word in ("entry", "files"):
+        if getattr(stated, word):
+            raise ProgramRejected(f"{path}: a Python program's module and files are made for it: it has no {word}")
+    return words, stated
+
+
+class _Gathered:
+    """Files of one directory, counted."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.files, self._bytes = directory, dict[str, bytes](), 0
+
+    def add(self, name: str) -> bytes:
+        data = self.files[name] = _bytes(self.directory / name)
+        self._bytes += len(data)
+        if len(self.files) > MAX_ENTRIES:
+            raise ProgramRejected(f"{self.directory}: over {MAX_ENTRIES} files, and no more are allowed")
+        if self._bytes > MAX_BYTES:
+            raise ProgramRejected(f"{self.directory}: over {MAX_BYTES} bytes with {name}, and no more are allowed")
+        return data
+
+    def tree(self, inside: str) -> None:
+        """All below `inside`, which is empty or ends with "/"."""
+        place = self.directory / inside
+        try:
+            with os.scandir(place) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except OSError as why:
+            raise ProgramRejected(f"{place}: {why.strerror}") from None
+        for entry in listed:
+            if entry.name.startswith(".") or entry.name == "__pycache__":
+                continue
+            if entry.is_symlink():
+                raise ProgramRejected(f"{place / entry.name}: a symbolic link, and a program has none")
+            if entry.is_dir():
+                self.tree(f"{inside}{entry.name}/")
+            else:
+                self.add(f"{inside}{entry.name}")
+
+
+def _with_imported(script: Path) -> dict[str, bytes]:
+    """A script, the modules and packages beside it that it imports, and those that they import."""
+    gathered = _Gathered(script.resolve().parent)
+    source = _bytes(script)
+    ahead, seen = list(_names(source)), {script.stem}
+    while ahead:
+        name = ahead.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        before = set(gathered.files)
+        if (gathered.directory / f"{name}{SUFFIX}").is_file():
+            gathered.add(f"{name}{SUFFIX}")
+        elif any((gathered.directory / name).glob(f"*{SUFFIX}")):
+            gathered.tree(f"{name}/")
+        for path in gathered.files.keys() - before:
+            if path.endswith(SUFFIX):
+                ahead += _names(gathered.files[path])
+    return {script.name: source, **gathered.files}
+
+
+def _names(source: bytes) -> Iterator[str]:
+    """What it imports, the first part of each name. Also what only looks like it: whether it is there decides."""
+    for match in _IMPORT.finditer(source):
+        for name in (match[1] or match[2]).split(b","):
+            if word := name.split(b".")[0].split():
+                yield word[0].decode("ascii", "replace")
+
+
+def _requirements(directory: Path) -> tuple[str, ...]:
+    """requirements.txt, or else the dependencies of pyproject.toml."""
+    if (directory / "requirements.txt").is_file():
+        return ("--requirement", "requirements.txt")
+    project = directory / "pyproject.toml"
+    if not project.is_file():
+        return ()
+    try:
+        words: Any = tomllib.loads(_bytes(project).decode()).get("project", {}).get("dependencies", [])
+    except (ValueError, AttributeError) as why:
+        raise ProgramRejected(f"{project}: {why}") from None
+    if not isinstance(words, list) or not all(isinstance(word, str) and not word.startswith("-") for word in words):
+        raise ProgramRejected(f"{project}: project.dependencies is no list of requirements")
+    return tuple(words)
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        data = read_file(path, MAX_BYTES)
+    except OSError as why:
+        raise ProgramRejected(f"{path}: {why.strerror}") from None
+    if len(data) > MAX_BYTES:
+        raise ProgramRejected(f"{path}: over {MAX_BYTES} bytes, and no more are allowed")
+    return data

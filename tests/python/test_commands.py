@@ -1,0 +1,226 @@
+"""`insitu run` of scripts, and bundles that `insitu program build` makes of them, as a user's shell starts them."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from insitu.cli.guests import find_program
+from insitu.runtime import programs
+from insitu.runtime.errors import UnknownProgram
+
+Insitu = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def insitu(tmp_path: Path) -> Insitu:
+    """In a directory of its own, with the user's own cache: an interpreter takes seconds to compile."""
+
+    def run(*words: str | Path, code: int = 0, env: dict[str, str] | None = None, **options: Any) -> Any:
+        command = [sys.executable, "-m", "insitu", *(str(word) for word in words)]
+        options = {"stdin": subprocess.DEVNULL, **options} if "input" not in options else options
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            **options,
+        )
+        assert done.returncode == code, done
+        return done
+
+    return run
+
+
+SHOW = "import os, sys\nprint(sorted(os.listdir('/app')), sys.argv)\n"
+
+
+def test_a_script_brings_what_it_imports_of_its_directory(insitu: Insitu, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / "pkg").mkdir(parents=True)
+    (place / "unwanted").mkdir()
+    (place / "main.py").write_text("import helper\nfrom pkg import part\n" + SHOW + "print(part.text)\n")
+    (place / "helper.py").write_text("import deeper\n")
+    (place / "deeper.py").write_text("")
+    (place / "secret.py").write_text("")
+    (place / "pkg" / "__init__.py").write_text("")
+    (place / "pkg" / "part.py").write_text("import os; text = open(os.path.dirname(__file__) + '/data.txt').read()")
+    (place / "pkg" / "data.txt").write_text("data")
+    done = insitu("run", "place/main.py", "a", "-b")
+    assert done.stdout == "['deeper.py', 'helper.py', 'main.py', 'pkg'] ['/app/main.py', 'a', '-b']\ndata\n"
+    assert done.stderr == ""
+
+
+def test_a_directory_brings_all_that_is_in_it(insitu: Insitu, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / ".git").mkdir(parents=True)
+    (place / ".git" / "x").write_text("")
+    (place / "__main__.py").write_text(SHOW + "print(open('/app/data').read())")
+    (place / "data").write_text("data")
+    done = insitu("run", "./place", "a")
+    assert done.stdout == "['__main__.py', 'data'] ['/app/__main__.py', 'a']\ndata\n"
+
+
+def test_channels_files_limits_and_outcomes(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "import sys\nwith open('/dev/out/o', 'w') as out:\n"
+        "    out.write(open('/dev/in/i').read() + open('/words').read() + sys.stdin.read())\n"
+        "sys.exit(3)\n"
+    )
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "words").write_text("words ")
+    (tmp_path / "i").write_text("input ")
+    options = ["--in", "i=i", "--out", "o=o", "--files", "more", "--json", "j", "--frozen"]
+    insitu("run", *options, "s.py", code=3, input="stdin")
+    assert not (tmp_path / "o").exists(), "it failed"
+    (tmp_path / "s.py").write_text((tmp_path / "s.py").read_text().replace("sys.exit(3)", ""))
+    insitu("run", *options, "s.py", input="stdin")
+    assert (tmp_path / "o").read_text() == "input words stdin"
+    told = json.loads((tmp_path / "j").read_text())
+    assert told["argv"] == ["python", "/app/s.py"]
+    (tmp_path / "s.py").write_text("while True: pass\n")
+    assert "limit wall: 300 ms allowed" in insitu("run", "--wall", "300ms", "s.py", code=125).stderr
+
+
+def test_a_recorded_run_is_the_same_again(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text(
+        "import random, time, helper\nprint(random.random(), time.time(), input(), helper.x)\n"
+    )
+    (tmp_path / "helper.py").write_text("x = 1\n")
+    first = insitu("run", "--record", "kept", "s.py", input="hello\n")
+    (tmp_path / "s.py").unlink()
+    again = insitu("replay", "kept")
+    assert first.stdout.endswith(" 1600000000.000003 hello 1\n")
+    assert again.stdout.startswith("the same: exit code 0, ")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["run", "nope.py"], "insitu: nope.py: No such file or directory\n"),
+        (["run", "./empty"], "insitu: ./empty: a directory without main.py or __main__.py: no Python program\n"),
+        (["run", "--root", "empty", "s.py"], "insitu: --root: a script's / has the interpreter's library"),
+        (["run", "linked/"], "link: a symbolic link, and a program has none\n"),
+        (["run", "named/"], "a Python program's module and files are made for it: it has no entry\n"),
+        (["run", "unknown/"], "'colour' is not known; allowed: "),
+    ],
+)
+def test_a_mistake_is_told_in_a_line(insitu: Insitu, tmp_path: Path, words: list[str], why: str) -> None:
+    for name in ("empty", "linked", "named", "unknown"):
+        (tmp_path / name).mkdir()
+    for name in ("s.py", "linked/main.py", "named/main.py", "unknown/main.py"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "linked" / "link").symlink_to("/etc/passwd")
+    (tmp_path / "named" / "program.toml").write_text('entry = "x.wasm"\n')
+    (tmp_path / "unknown" / "program.toml").write_text('colour = "red"\n')
+    told = insitu(*words, code=125).stderr
+    assert why in told
+    assert told.count("\n") == 1
+
+
+def test_without_the_guest_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(programs, "PYTHON_PACKAGE", "insitu_python_is_not_here")
+    (tmp_path / "s.py").write_text("")
+    with pytest.raises(
+        UnknownProgram, match=r"s\.py: Python scripts need the Python guest, which is not installed here"
+    ):
+        find_program(str(tmp_path / "s.py"))
+
+
+# Bundles.
+
+
+def wheel(place: Path, name: str, *, requires: str = "", tag: str = "py3-none-any", body: str = "") -> None:
+    """A wheel of one module, as any tool makes them."""
+    about = f"{name}-1.0.dist-info"
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    with zipfile.ZipFile(place / f"{name}-1.0-{tag}.whl", "w") as archive:
+        archive.writestr(f"{name}.py", body)
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}")
+        archive.writestr(f"{about}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n")
+        archive.writestr(f"{about}/entry_points.txt", f"[console_scripts]\n{name} = {name}:main\n")
+        archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
+
+
+MAIN = """
+import sys
+there = sorted({"first", "second", "helper", "json"} & set(sys.modules))
+import first, helper, json
+from importlib import metadata
+def main():
+    import late
+    print(there, first.value, late.__cached__, metadata.version("first"), input(), sys.argv)
+if __name__ == "__main__":
+    main()
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    place, wheels = tmp_path / "project", tmp_path / "wheels"
+    place.mkdir()
+    wheels.mkdir()
+    wheel(wheels, "first", requires="second", body="import second; value = second.value + 1")
+    wheel(wheels, "second", body="value = 1")
+    wheel(wheels, "compiled", tag="cp313-cp313-manylinux_2_17_x86_64")
+    (place / "requirements.txt").write_text("first>=1\n")
+    (place / "main.py").write_text(MAIN)
+    (place / "helper.py").write_text("")
+    (place / "late.py").write_text("")
+    (place / "LICENCE").write_text("mine")
+    (place / "program.toml").write_text('version = "1.2"\ncontent_type = "text/plain"\n[limits]\nwall = "20s"\n')
+    return place
+
+
+def offline(tmp_path: Path) -> dict[str, str]:
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
+
+
+def test_a_directory_with_requirements_becomes_a_bundle(insitu: Insitu, tmp_path: Path, project: Path) -> None:
+    env = offline(tmp_path)
+    assert insitu("program", "build", "project", env=env).stdout.startswith("project@1.2.zip  project@1.2, sha256:")
+    insitu("program", "build", "-o", "again.zip", project, env=env)
+    assert (tmp_path / "project@1.2.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
+    done = insitu("run", "again.zip", "a", input="line\n")
+    late = "/app/__pycache__/late.cpython-313.pyc"
+    assert done.stdout == f"['first', 'helper', 'json', 'second'] 2 {late} 1.0 line ['/app/main.py', 'a']\n"
+    assert done.stderr == "", "it was compiled when it was built"
+    shown = json.loads(insitu("program", "show", "--json", "again.zip").stdout)
+    assert (shown["name"], shown["version"], shown["content_type"]) == ("project", "1.2", "text/plain")
+    assert shown["limits"] == {"wall": 20.0}
+    assert "LICENCE" in shown["contents"]
+    assert not [name for name in shown["contents"] if "/bin/" in name or name.endswith(("RECORD", "INSTALLER"))]
+    assert "a bundle, project@1.2" in insitu("program", "check", "again.zip").stdout
+
+
+@pytest.mark.parametrize(
+    ("requirement", "why"),
+    [
+        ("compiled", "there is no pure-Python wheel of compiled (or none at all)"),
+        ("first>=2", "there is no pure-Python wheel of first>=2 (or none at all)"),
+        ("???", "Invalid requirement"),
+    ],
+)
+def test_a_requirement_that_cannot_be_had_is_named(
+    insitu: Insitu, tmp_path: Path, project: Path, requirement: str, why: str
+) -> None:
+    (project / "requirements.txt").write_text(requirement + "\n")
+    told = insitu("program", "build", "project", env=offline(tmp_path), code=1).stderr
+    assert why in told
+    assert told.startswith("Error: project: its requirements cannot be had: ")
+    assert not (tmp_path / "project@1.2.zip").exists()
+
+
+def test_a_script_that_does_not_compile_is_told_when_it_is_built(insitu: Insitu, tmp_path: Path) -> None:
+    (tmp_path / "s.py").write_text("x = 1\nif x\n    pass\n")
+    told = insitu("program", "build", "s.py", code=1)
+    assert told.stderr == "  File \"/app/s.py\", line 2\n    if x\n        ^\nSyntaxError: expected ':'\n"
+    assert not (tmp_path / "s.zip").exists()
