@@ -124,7 +124,7 @@ def _script(name: str) -> Found:
     from insitu.cli.python.project import is_project, read
 
     if not is_project(name):
-        raise ProgramError(f"{name}: a directory without main.py or __main__.py: no Python program")
+        raise ProgramError(f"{name}: Is a directory, and no Python program: it has no main.py or __main__.py")
     if not os.path.isdir(name) and not os.path.isfile(name):
         raise ProgramError(f"{name}: {os.strerror(errno.ENOENT)}")
     project = read(Path(name))

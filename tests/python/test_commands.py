@@ -106,7 +106,10 @@ def test_a_recorded_run_is_the_same_again(insitu: Insitu, tmp_path: Path) -> Non
     ("words", "why"),
     [
         (["run", "nope.py"], "insitu: nope.py: No such file or directory\n"),
-        (["run", "./empty"], "insitu: ./empty: a directory without main.py or __main__.py: no Python program\n"),
+        (
+            ["run", "./empty"],
+            "insitu: ./empty: Is a directory, and no Python program: it has no main.py or __main__.py\n",
+        ),
         (["run", "--root", "empty", "s.py"], "insitu: --root: a script's / has the interpreter's library"),
         (["run", "linked/"], "link: a symbolic link, and a program has none\n"),
         (["run", "named/"], "a Python program's module and files are made for it: it has no entry\n"),
