@@ -16,8 +16,9 @@ READY := $(VENV)/ready
 demo: setup
 	@$(BIN)/python -m insitu demo
 
+# Two at a time, a file stays together: its fixtures, a Swift among them, are started once.
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 bench: setup
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,max,rounds $(PYTEST_ARGS)

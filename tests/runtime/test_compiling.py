@@ -148,7 +148,7 @@ def test_a_tenant_with_many_programs_leaves_a_compiler_for_the_others(
     assert not launches.ended
     node.stop()
     launches.join()
-    assert not any(alive(pid) for pid in stopped)
+    eventually(lambda: not any(alive(pid) for pid in stopped))
 
 
 DEADLY = """

@@ -228,10 +228,12 @@ os._exit(0)
 
 @pytest.mark.parametrize(
     ("role", "may"),
-    [("compiler", {"program"}), ("storekeeper", {"entry", "new", "rename"})],
+    [("compiler", ("program",)), ("storekeeper", ("entry", "new", "rename"))],
     ids=lambda value: str(value),
 )
-def test_a_compiler_reads_its_program_and_a_storekeeper_has_the_cache(tmp_path: Path, role: str, may: set[str]) -> None:
+def test_a_compiler_reads_its_program_and_a_storekeeper_has_the_cache(
+    tmp_path: Path, role: str, may: tuple[str, ...]
+) -> None:
     cache, program, elsewhere = tmp_path / "cache", tmp_path / "program", tmp_path / "elsewhere"
     cache.mkdir(mode=0o700)
     for file in (cache / "entry", program, elsewhere):
@@ -245,7 +247,7 @@ def test_a_compiler_reads_its_program_and_a_storekeeper_has_the_cache(tmp_path: 
     )
     found = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
     if landlock_holds():
-        assert {what for what, could in found.items() if could == "yes"} == may
+        assert {what for what, could in found.items() if could == "yes"} == set(may)
     else:  # then the filter of system calls is all that holds it back
         assert ("new" in may) == (found["new"] == "yes")
 

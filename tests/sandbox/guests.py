@@ -72,6 +72,8 @@ _NUMBERS = list(FUNCTIONS)
 _AT: Final = 32 << 10  # of the records
 _RESULTS: Final = 48 << 10
 _VECTORS: Final = 60 << 10
+NO_CALL: Final = 0xFFFFFFFE
+"""What the puppet has in place of an error number for a call that a call before it wrote over."""
 
 
 @cache
@@ -111,7 +113,7 @@ def puppet() -> str:
       (drop (call $fd_write (i32.const 2) (i32.const {_VECTORS + 8}) (i32.const 1) (i32.const {_VECTORS + 32})))
       (call $proc_exit (i32.load (i32.sub (local.get $result) (i32.const 4))))
     """
-    more = f"(func $dispatch (param $call i32) (result i32) {cases} (i32.const -2))"
+    more = f"(func $dispatch (param $call i32) (result i32) {cases} (i32.const {NO_CALL}))"
     return module(body, more=more)
 
 

@@ -1,7 +1,7 @@
 """Results that are kept, as a client sees them: the first read runs, the next ones are plain object reads."""
 
 import hashlib
-import os
+import random
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ import pytest
 from insitu.storage_hooks.devcluster import DevCluster
 from tests.storage_hooks.store import Answer, Store, eventually, records
 
-DATA = os.urandom(300_000)
+DATA = random.Random(5).randbytes(300_000)  # the same in every process: a piece of it is in a test's name
 MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
 
 
