@@ -55,6 +55,10 @@ CAT = Recipe(
     link=("-s", "-nostdlib", "-Wl,--no-entry", "-Wl,-z,stack-size=16384"),
 )
 
+# Patterns are read and made ready by recursion, bounded by the depth that they may have.
+DEEP = ("-s", "-Wl,-z,stack-size=262144")
+GREP = Recipe("grep", link=DEEP)
+
 LIBJPEG = Distribution(
     # simplejpeg carries the whole of libjpeg-turbo 3.1.2, headers included.
     name="simplejpeg",
@@ -244,7 +248,7 @@ JAVASCRIPT = Recipe(
     link=("-s", "-Wl,-z,stack-size=524288"),
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, WATERMARK, GZIP, GUNZIP, JAVASCRIPT)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, GREP, WATERMARK, GZIP, GUNZIP, JAVASCRIPT)}
 
 
 def names() -> list[str]:

@@ -41,10 +41,13 @@ class Inside:
         stdin: bytes = b"",
         memory: int = 256 * MIB,
         wall: float = 60,
+        fuel: int | None = None,
+        words: int = MIB,
         inputs: Mapping[str, bytes] | None = None,
         outputs: tuple[str, ...] = (),
     ) -> tuple[Run, dict[str, bytes]]:
-        """What the run came to, and what it wrote to the named outputs. A trap or a limit is an AssertionError."""
+        """What the run came to, and what it wrote to the named outputs. A trap or a limit is an AssertionError. `words`
+        is how many bytes the arguments may have."""
         files: list[int] = []
 
         def file(data: bytes = b"") -> int:
@@ -65,7 +68,7 @@ class Inside:
                     [name, *arguments],
                     FileSource(file(stdin)),
                     out.fileno(),
-                    Limits(memory=memory, wall=wall),
+                    Limits(memory=memory, wall=wall, fuel=fuel, arguments=words),
                     channels=channels,
                 )
                 outcome = self.outcome = self._runner.run(self.program(name), launch)
