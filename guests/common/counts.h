@@ -1,4 +1,5 @@
-/* A table of counts by key, and its lines `KEY\tCOUNT\n` in the order of the keys' bytes.
+/* A table of counts by key, and its lines `KEY\tCOUNT\n` in the order of the keys' bytes. How a count is written says who
+ * includes it: `static Decimal count_text(const Slot *)`.
  *
  * Open addressing with linear probing over a power of two of slots, at most three quarters full. Keys lie in blocks
  * that never move. To emit, the taken slots are gathered at the front and sorted in place, so that writing the result
@@ -15,10 +16,13 @@
 
 typedef struct {
     uint64_t tag; /* the key's hash; while sorting, its first eight bytes as a number */
-    uint64_t count;
+    uint64_t count;     /* what is counted is the includer's */
     const uint8_t *key; /* NULL: the slot is free */
-    uint32_t size;
+    uint32_t size : 31; /* of the key */
+    uint32_t mark : 1;  /* the includer's: how the count is to be read */
 } Slot;
+
+static Decimal count_text(const Slot *slot);
 
 typedef struct Block {
     struct Block *next;
@@ -84,7 +88,7 @@ static const uint8_t *counts_keep(Counts *counts, const uint8_t *key, size_t siz
     return kept;
 }
 
-/* The slot of `key`, made with count 0 when it is new; `size` is 1 to KEY_LIMIT. NULL: out of memory. */
+/* The slot of `key`, made with nothing when it is new; `size` is 1 to KEY_LIMIT. NULL: out of memory. */
 static Slot *counts_slot(Counts *counts, const uint8_t *key, size_t size) {
     if (counts->taken * 4 >= counts->capacity * 3 && !counts_resize(counts, counts->capacity ? counts->capacity * 2 : 4096))
         return NULL;
@@ -96,7 +100,7 @@ static Slot *counts_slot(Counts *counts, const uint8_t *key, size_t size) {
     }
     const uint8_t *kept = counts_keep(counts, key, size);
     if (!kept) return NULL;
-    counts->slots[at] = (Slot){hash, 0, kept, (uint32_t)size};
+    counts->slots[at] = (Slot){.tag = hash, .key = kept, .size = (uint32_t)size};
     counts->taken++;
     return &counts->slots[at];
 }
@@ -173,7 +177,7 @@ static void counts_emit(Counts *counts) {
         counts->slots[i].tag = __builtin_bswap64(load64(counts->slots[i].key, counts->slots[i].size));
     slots_sort(counts->slots, count, 64);
     for (size_t i = 0; i < count; i++) {
-        Decimal number = decimal(counts->slots[i].count);
+        Decimal number = count_text(&counts->slots[i]);
         output_add(counts->slots[i].key, counts->slots[i].size);
         output_add("\t", 1);
         output_add(number.digits, strlen(number.digits));

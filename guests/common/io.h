@@ -45,7 +45,7 @@ static _Noreturn void die_of(int code, const char *const *parts) {
 #define die(code, ...) die_of((code), (const char *const[]){program_name, ": ", __VA_ARGS__, NULL})
 
 typedef struct {
-    char digits[24];
+    char digits[44]; /* room for a sign, 20 digits, a point and 18 more, and NUL */
 } Decimal;
 
 /* `value` in decimal: decimal(7).digits lives as long as the expression it is used in. */

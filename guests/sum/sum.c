@@ -1,9 +1,11 @@
 /* sum: adds up the numbers of each key: lines `KEY\tNUMBER\n` in, lines `KEY\tTOTAL\n` out, in the order of the keys'
  * bytes.
  *
- * A key is 1 byte to 1 MiB of anything but TAB and line end; a number is decimal digits, below 2^64, and so is a total.
- * The last line may lack its line end. Every distinct key is held in memory.
+ * A key is 1 byte to 1 MiB of anything but TAB and line end; numbers and totals are those of total.h. The last line may
+ * lack its line end. Every distinct key is held in memory.
  */
+#include "total.h"
+
 #include "../common/counts.h"
 #include "../common/lines.h"
 #include "../common/options.h"
@@ -13,15 +15,49 @@ const char *const program_name = "sum";
 static const char usage[] =
     "usage: sum\n"
     "Adds up the numbers of each key of standard input, lines KEY<TAB>NUMBER: lines KEY<TAB>TOTAL, in the order of the\n"
-    "keys' bytes. A number and a total are whole, and below 2^64.\n";
+    "keys' bytes. Numbers are decimal, such as 12 or -0.50, with at most 18 digits behind the point; totals are exact.\n"
+    "Numbers and totals are below 2^64, and above its negative.\n";
 
-#define ROOM_FOR_NUMBER 32 /* a TAB, and more digits than any number has */
+#define ROOM_FOR_NUMBER 48 /* a TAB, and more digits than any number has */
 
 static Counts counts;
 static Lines lines;
 
 static _Noreturn void malformed(const char *why) {
     die(2, "line ", decimal(lines.number).digits, why);
+}
+
+/* A slot's count is its total while that is whole and fits 64 bits with its sign; then, marked, it is where a Total is. */
+static Decimal count_text(const Slot *slot) {
+    Total total = {.low = slot->count, .high = (int64_t)slot->count < 0 ? ~0ull : 0};
+    return total_text(slot->mark ? (const Total *)(uintptr_t)slot->count : &total);
+}
+
+static Total *new_total(void) {
+    static Total *free, *end;
+    if (free == end) {
+        free = take_memory(PAGE_SIZE);
+        if (!free) malformed(": not enough memory for one more key's total");
+        end = free + PAGE_SIZE / sizeof *free;
+    }
+    return free++;
+}
+
+/* False when the total would be too large. */
+static int slot_add(Slot *slot, const Number *number) {
+    if (!slot->mark) {
+        int64_t sum, more = number->negative ? -(int64_t)number->units : (int64_t)number->units;
+        if (!number->places && number->units <= INT64_MAX &&
+            !__builtin_add_overflow((int64_t)slot->count, more, &sum)) {
+            slot->count = (uint64_t)sum;
+            return 1;
+        }
+        Total *total = new_total();
+        *total = (Total){.low = slot->count, .high = (int64_t)slot->count < 0 ? ~0ull : 0};
+        slot->count = (uintptr_t)total;
+        slot->mark = 1;
+    }
+    return total_add((Total *)(uintptr_t)slot->count, number);
 }
 
 static void add_line(const uint8_t *line, size_t size) {
@@ -31,18 +67,13 @@ static void add_line(const uint8_t *line, size_t size) {
     size_t key_size = (size_t)(tab - line);
     if (!key_size) malformed(" has an empty key: a line is KEY<TAB>NUMBER");
     if (key_size > KEY_LIMIT) malformed(" has a key longer than 1 MiB");
-    const uint8_t *digit = tab + 1, *end = line + size;
-    if (digit == end) malformed(" has no number: a line is KEY<TAB>NUMBER");
-    uint64_t number = 0;
-    for (; digit < end; digit++) {
-        if (*digit < '0' || *digit > '9') malformed(" has something other than digits after its first TAB");
-        if (__builtin_mul_overflow(number, 10, &number) || __builtin_add_overflow(number, *digit - '0', &number))
-            malformed(" has a number that does not fit 64 bits");
-    }
+    if (tab + 1 == line + size) malformed(" has no number: a line is KEY<TAB>NUMBER");
+    Number number;
+    const char *wrong = parse_number(tab + 1, line + size, &number);
+    if (wrong) malformed(wrong);
     Slot *slot = counts_slot(&counts, line, key_size);
     if (!slot) malformed(": not enough memory for one more key");
-    if (__builtin_add_overflow(slot->count, number, &slot->count))
-        malformed(" brings its key's total above what 64 bits can hold");
+    if (!slot_add(slot, &number)) malformed(" brings its key's total above 2^64, or below its negative");
 }
 
 int main(int argc, char **argv) {

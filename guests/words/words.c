@@ -24,6 +24,10 @@ static uint8_t input[256 << 10];
 static uint8_t carried[KEY_LIMIT]; /* the beginning of a word whose end has not been read yet */
 static size_t carried_size;
 
+static Decimal count_text(const Slot *slot) {
+    return decimal(slot->count);
+}
+
 static void count_word(const uint8_t *word, size_t size) {
     if (counts.taken >= SLOT_BOUND / 4 * 3 || counts.blocks > BLOCK_BOUND) counts_emit(&counts);
     Slot *slot = counts_slot(&counts, word, size);

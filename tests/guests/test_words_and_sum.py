@@ -5,11 +5,14 @@ import os
 import random
 import re
 import subprocess
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from tests.guests.within import within
 
 if TYPE_CHECKING:
     from tests.guests.conftest import Runner
@@ -28,8 +31,7 @@ def parse(lines: bytes) -> list[tuple[bytes, int]]:
     return [(key, int(number)) for key, number in (line.split(b"\t") for line in lines.split(b"\n")[:-1])]
 
 
-# One process for each example: few of them, and no deadline.
-PROPERTY = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+PROPERTY = settings(max_examples=100, deadline=None)
 TEXT = st.lists(
     st.one_of(st.binary(max_size=20), st.sampled_from([bytes([space]) for space in SPACES]), st.just(b"word\0")),
     max_size=60,
@@ -38,8 +40,8 @@ TEXT = st.lists(
 
 @PROPERTY
 @given(TEXT)
-def test_words_of_any_bytes(run: "Runner", text: bytes) -> None:
-    assert run("words", stdin=text).expect() == count_words(text)
+def test_words_of_any_bytes(text: bytes) -> None:
+    assert within("words", stdin=text).expect() == count_words(text)
 
 
 def test_words_counts_as_tr_sort_and_uniq_do(run: "Runner") -> None:
@@ -95,19 +97,41 @@ KEYS = st.binary(min_size=1, max_size=8).filter(lambda key: not set(key) & set(b
 
 @PROPERTY
 @given(st.lists(st.tuples(KEYS, st.integers(0, 2**50)), max_size=50), st.booleans())
-def test_sum_adds_up(run: "Runner", pairs: list[tuple[bytes, int]], last_line_ends: bool) -> None:
+def test_sum_adds_up(pairs: list[tuple[bytes, int]], last_line_ends: bool) -> None:
     total: collections.Counter[bytes] = collections.Counter()
     for key, number in pairs:
         total[key] += number
     text = b"".join(b"%s\t%d\n" % pair for pair in pairs)
     if not last_line_ends:
         text = text.removesuffix(b"\n")
-    assert run("sum", stdin=text).expect() == b"".join(b"%s\t%d\n" % item for item in sorted(total.items()))
+    assert within("sum", stdin=text).expect() == b"".join(b"%s\t%d\n" % item for item in sorted(total.items()))
 
 
 def test_sum_reaches_all_of_64_bits(run: "Runner") -> None:
     most = 2**64 - 1
     assert run("sum", stdin=b"a\t%d\na\t1\nb\t0\n" % (most - 1)).expect() == b"a\t%d\nb\t0\n" % most
+
+
+NUMBERS = st.tuples(st.integers(-(2**60), 2**60), st.integers(0, 18)).map(
+    lambda pair: Decimal(pair[0]).scaleb(-pair[1])
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from([b"a", b"b"]), NUMBERS), max_size=12))
+@example([(b"a", Decimal("1.50")), (b"a", Decimal("-1.5"))])
+@example([(b"a", Decimal("-0")), (b"b", Decimal("-0.00"))])
+@example([(b"a", Decimal("0.000000000000000001")), (b"a", Decimal(2**64 - 1)), (b"a", Decimal(-1))])
+@example([(b"a", Decimal(1 - 2**64)), (b"a", Decimal("-0.999999999999999999"))])
+def test_sum_is_exact(pairs: list[tuple[bytes, Decimal]]) -> None:
+    """As Python's decimal has it, given digits enough."""
+    with localcontext(prec=60):
+        total: dict[bytes, Decimal] = {}
+        for key, number in pairs:
+            total[key] = total.get(key, Decimal(0)) + number
+        text = b"".join(b"%s\t%s\n" % (key, f"{number:f}".encode()) for key, number in pairs)
+        expected = b"".join(b"%s\t%s\n" % (key, f"{number:f}".encode()) for key, number in sorted(total.items()))
+    assert within("sum", stdin=text).expect() == expected
 
 
 def test_sum_takes_lines_across_its_buffer(run: "Runner") -> None:
@@ -123,17 +147,24 @@ def test_sum_takes_lines_across_its_buffer(run: "Runner") -> None:
         (b"\n", "line 1 has no TAB"),
         (b"a\t1\n\t1\n", "line 2 has an empty key"),
         (b"a\t", "line 1 has no number"),
-        (b"a\t1\t2", "line 1 has something other than digits"),
-        (b"a\t-1", "line 1 has something other than digits"),
-        (b"a\t1\r\n", "line 1 has something other than digits"),
+        (b"a\t1\t2", "line 1 has something that is no number"),
+        (b"a\t1\r\n", "line 1 has something that is no number"),
+        *(
+            (b"a\t" + word, "line 1 has something that is no number")
+            for word in (b"-", b".5", b"5.", b"+1", b"1e3", b"--1")
+        ),
+        (b"a\t1." + b"1" * 19, "line 1 has a number with more than 18 digits behind its point"),
+        (b"a\t1." + b"9" * 99, "line 1 has a number with more than 18 digits behind its point"),
         (b"a\t18446744073709551616", "line 1 has a number that does not fit 64 bits"),
         (b"a\t18446744073709551615\nb\t1\na\t1\n", "line 3 brings its key's total above"),
+        (b"a\t-18446744073709551615\nb\t1\na\t-1\n", "line 3 brings its key's total above"),
+        (b"a\t0.000000000000000001\na\t18446744073709551615\na\t0.999999999999999999", "line 3 brings its key's total"),
         (b"a\t1\n" + b"x" * (MIB + 1) + b"\t1\n", "line 2 has a key longer than 1 MiB"),
         (b"a\t1\n" + b"x" * (2 * MIB), "line 2 is too long"),
     ],
 )
-def test_sum_refuses_malformed_lines(run: "Runner", text: bytes, message: str) -> None:
-    assert message in run("sum", stdin=text).refusal("sum")
+def test_sum_refuses_malformed_lines(text: bytes, message: str) -> None:
+    assert message in within("sum", stdin=text).refusal("sum")
 
 
 def test_sum_says_when_memory_is_not_enough(run: "Runner") -> None:
