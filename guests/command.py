@@ -58,6 +58,7 @@ def _build(store: Store, plan: Recipe, folder: Path) -> bytes:
         (f"own/{plan.name}/{path.name}", [*FLAGS, *OWN_FLAGS, *plan.flags, *include])
         for path in sorted((HERE / plan.name).glob("*.c"))
     ]
+    units += [(f"own/common/{unit}", [*FLAGS, *OWN_FLAGS, *plan.flags, *include]) for unit in plan.shared]
     for part in plan.parts:
         for unit in part.units:
             flags = [*FLAGS, *THIRD_FLAGS, *part.flags, *part.special.get(unit, ())]

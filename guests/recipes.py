@@ -40,6 +40,8 @@ class Recipe:
 
     name: str
     parts: tuple[Part, ...] = ()
+    shared: tuple[str, ...] = ()
+    """Sources that several guests share, relative to common/."""
     include: tuple[str, ...] = ()
     """Header folders for our own sources, relative to the build's folder."""
     generated: Mapping[str, str] = field(default_factory=dict)
@@ -47,6 +49,11 @@ class Recipe:
     flags: tuple[str, ...] = ()
     """For our own sources."""
     link: tuple[str, ...] = LINK
+
+
+def units(folder: str, names: str) -> tuple[str, ...]:
+    """The C files of these names, parted by spaces."""
+    return tuple(f"{folder}{name}.c" for name in names.split())
 
 
 CAT = Recipe(
@@ -67,7 +74,7 @@ LIBJPEG = Distribution(
     sha256="5ac7d9489eeb812c2e7ea5c283994a29d9fefdfe5ed7b86c09d485e0dd366689",
 )
 LIBSPNG = Distribution(
-    # pyspng carries libspng 0.7.4 and zlib 1.2.11.
+    # pyspng carries libspng 0.7.4.
     name="pyspng",
     version="0.1.4",
     filename="pyspng-0.1.4.tar.gz",
@@ -79,6 +86,13 @@ BLOSC = Distribution(
     version="1.11.4",
     filename="blosc-1.11.4.tar.gz",
     sha256="e0b312d9554d3aea93c75af4ad70dfa8b815ef4fe2b658c313b2f27ed0f41d37",
+)
+OPENCV = Distribution(
+    # The one source distribution that carries the whole of a recent libwebp, 1.4.0.
+    name="opencv-python-headless",
+    version="4.12.0.88",
+    filename="opencv-python-headless-4.12.0.88.tar.gz",
+    sha256="cfdc017ddf2e59b6c2f53bc12d74b6b0be7ded4ec59083ea70763921af2b6c09",
 )
 STB = Distribution(
     # libstb carries stb_truetype.
@@ -124,45 +138,21 @@ JVERSION = """\
 """
 
 TURBO = "lib/libjpeg-turbo-3.1.2/src"
-# What reads and writes coefficients; the guest needs no transforms, colours or sampling, and brings its own memory.
-LIBJPEG_UNITS = (
-    *("jcapimin", "jchuff", "jcmarker", "jcmaster", "jcomapi", "jcparam", "jcphuff", "jctrans", "jdapimin", "jdatadst"),
-    *("jdatasrc", "jdhuff", "jdinput", "jdmarker", "jdmaster", "jdphuff", "jdtrans", "jerror", "jmemmgr"),
-    *("jpeg_nbits", "wrapper/jdcoefct-8", "wrapper/jutils-8"),
+# Left out: arithmetic and lossless coding, more than 8 bits a sample; the guests bring their own memory.
+LIBJPEG_UNITS = units(
+    "",
+    "jcapimin jchuff jcicc jcinit jcmarker jcmaster jcomapi jcparam jcphuff jctrans jdapimin jdatadst jdatasrc"
+    " jdhuff jdicc jdinput jdmarker jdmaster jdphuff jdtrans jerror jmemmgr jpeg_nbits jfdctflt",
+) + units(
+    "wrapper/",
+    "jcapistd-8 jccoefct-8 jccolor-8 jcdctmgr-8 jcmainct-8 jcprepct-8 jcsample-8 jdapistd-8 jdcoefct-8"
+    " jdcolor-8 jddctmgr-8 jdmainct-8 jdmerge-8 jdpostct-8 jdsample-8 jfdctfst-8 jfdctint-8 jidctflt-8 jidctfst-8"
+    " jidctint-8 jidctred-8 jquant1-8 jquant2-8 jutils-8",
 )
 # The entropy coder's 64-bit buffer: of all platforms with 32-bit pointers it uses it on this one only.
 WIDE_BUFFER = ("-D__x86_64__", "-D__ILP32__")
 
 SPNG = "vendor/libspng-0.7.4/spng"
-ZLIB = "vendor/zlib-1.2.11"
-ZLIB_UNITS = ("adler32", "compress", "crc32", "deflate", "inffast", "inflate", "inftrees", "trees", "zutil")
-
-WATERMARK = Recipe(
-    "watermark",
-    parts=(
-        Part(
-            LIBJPEG,
-            members=(f"{TURBO}/*.c", f"{TURBO}/*.h", f"{TURBO}/wrapper/*.c"),
-            folder="simplejpeg",
-            units=tuple(f"{TURBO}/{unit}.c" for unit in LIBJPEG_UNITS),
-            flags=("-Igenerated", f"-Ithird/simplejpeg/{TURBO}"),
-            special={f"{TURBO}/{unit}.c": WIDE_BUFFER for unit in ("jchuff", "jcphuff", "jdhuff", "jdphuff")},
-        ),
-        Part(
-            LIBSPNG,
-            members=(f"{SPNG}/*.[ch]", f"{ZLIB}/*.[ch]"),
-            folder="pyspng",
-            units=(f"{SPNG}/spng.c", *(f"{ZLIB}/{unit}.c" for unit in ZLIB_UNITS)),
-            flags=(f"-Ithird/pyspng/{ZLIB}", "-DSPNG_STATIC", "-DHAVE_UNISTD_H"),
-        ),
-        Part(STB, members=("src/third_party/stb/stb_truetype.h",), folder="libstb"),
-        Part(ROBOTO, members=("font_roboto/files/Roboto-Medium.ttf",), folder="font-roboto"),
-    ),
-    include=("generated", f"third/simplejpeg/{TURBO}", f"third/pyspng/{SPNG}", "third/libstb/src/third_party/stb"),
-    generated={"jconfig.h": JCONFIG, "jconfigint.h": JCONFIGINT, "jversion.h": JVERSION},
-    flags=("-DSPNG_STATIC", "--embed-dir=third/font-roboto/font_roboto/files"),
-)
-
 ZLIB_1_3_1 = "blosc/c-blosc/internal-complibs/zlib-1.3.1"
 ZLIB_FLAGS = (f"-Ithird/blosc/{ZLIB_1_3_1}", "-DHAVE_UNISTD_H", "-DZ_TESTW=8", "-DUNALIGNED_OK")
 """Z_TESTW: CRC-32 by words of 64 bits, which it would not take where pointers have 32. UNALIGNED_OK: matches are looked
@@ -181,6 +171,91 @@ def zlib(*units: str) -> Part:
 
 
 ZLIB_INCLUDE = f"third/blosc/{ZLIB_1_3_1}"
+
+WEBP = "opencv/3rdparty/libwebp"
+WEBP_UNITS = (
+    units("sharpyuv/", "sharpyuv sharpyuv_cpu sharpyuv_csp sharpyuv_dsp sharpyuv_gamma")
+    + units("src/dec/", "alpha_dec buffer_dec frame_dec idec_dec io_dec quant_dec tree_dec vp8_dec vp8l_dec webp_dec")
+    + units("src/dsp/", "alpha_processing cost cpu dec dec_clip_tables enc filters lossless lossless_enc rescaler ssim")
+    + units("src/dsp/", "upsampling yuv")
+    + units(
+        "src/enc/", "alpha_enc analysis_enc backward_references_cost_enc backward_references_enc config_enc cost_enc"
+    )
+    + units("src/enc/", "filter_enc frame_enc histogram_enc iterator_enc near_lossless_enc picture_csp_enc picture_enc")
+    + units("src/enc/", "picture_psnr_enc picture_rescale_enc picture_tools_enc predictor_enc quant_enc syntax_enc")
+    + units("src/enc/", "token_enc tree_enc vp8l_enc webp_enc")
+    + units(
+        "src/utils/", "bit_reader_utils bit_writer_utils color_cache_utils filters_utils huffman_encode_utils palette"
+    )
+    + units("src/utils/", "huffman_utils quant_levels_dec_utils quant_levels_utils random_utils rescaler_utils utils")
+    + units("src/utils/", "thread_utils")
+)
+# libwebp's large pieces are a picture's: see common/images/room.h.
+ROOM = ("-Dmalloc=room_malloc", "-Dcalloc=room_calloc", "-Dfree=room_free")
+
+JPEG_PART = Part(
+    LIBJPEG,
+    members=(f"{TURBO}/*.c", f"{TURBO}/*.h", f"{TURBO}/wrapper/*.c"),
+    folder="simplejpeg",
+    units=tuple(f"{TURBO}/{unit}" for unit in LIBJPEG_UNITS),
+    flags=("-Igenerated", f"-Ithird/simplejpeg/{TURBO}"),
+    special={f"{TURBO}/{unit}.c": WIDE_BUFFER for unit in ("jchuff", "jcphuff", "jdhuff", "jdphuff")},
+)
+PNG_PARTS = (
+    Part(
+        LIBSPNG,
+        members=(f"{SPNG}/*.[ch]",),
+        folder="pyspng",
+        units=(f"{SPNG}/spng.c",),
+        flags=(f"-I{ZLIB_INCLUDE}", "-DSPNG_STATIC"),
+    ),
+    zlib("adler32", "compress", "crc32", "deflate", "inffast", "inflate", "inftrees", "trees", "zutil"),
+)
+WEBP_PART = Part(
+    OPENCV,
+    members=tuple(f"{WEBP}/{folder}/*.[ch]" for folder in ("sharpyuv", "src/dec", "src/dsp", "src/enc", "src/utils"))
+    + (f"{WEBP}/src/webp/*.h",),
+    folder="opencv",
+    units=tuple(f"{WEBP}/{unit}" for unit in WEBP_UNITS),
+    flags=(f"-Ithird/opencv/{WEBP}", f"-Ithird/opencv/{WEBP}/src"),
+    special={f"{WEBP}/src/utils/utils.c": ROOM},
+)
+PICTURE_INCLUDE = (
+    *("generated", f"third/simplejpeg/{TURBO}", f"third/pyspng/{SPNG}"),
+    *(f"third/opencv/{WEBP}/src", "third/libstb/src/third_party/stb", ZLIB_INCLUDE),
+)
+PICTURE_UNITS = units("images/", "file fit jpeg picture png room turbo turbo_wide webp")
+JPEG_HEADERS = {"jconfig.h": JCONFIG, "jconfigint.h": JCONFIGINT, "jversion.h": JVERSION}
+
+
+def picture_recipe(name: str) -> Recipe:
+    """A guest that decodes and encodes pictures of all kinds."""
+    return Recipe(
+        name,
+        parts=(JPEG_PART, *PNG_PARTS, WEBP_PART),
+        shared=PICTURE_UNITS,
+        include=PICTURE_INCLUDE,
+        generated=JPEG_HEADERS,
+        flags=("-DSPNG_STATIC",),
+    )
+
+
+THUMBNAIL = picture_recipe("thumbnail")
+TRANSCODE = picture_recipe("transcode")
+WATERMARK = Recipe(
+    "watermark",
+    parts=(
+        JPEG_PART,
+        *PNG_PARTS,
+        Part(STB, members=("src/third_party/stb/stb_truetype.h",), folder="libstb"),
+        Part(ROBOTO, members=("font_roboto/files/Roboto-Medium.ttf",), folder="font-roboto"),
+    ),
+    shared=("images/room.c", "images/turbo_wide.c"),
+    include=PICTURE_INCLUDE,
+    generated=JPEG_HEADERS,
+    flags=("-DSPNG_STATIC", "--embed-dir=third/font-roboto/font_roboto/files"),
+)
+
 GZIP = Recipe("gzip", parts=(zlib("adler32", "crc32", "deflate", "trees", "zutil"),), include=(ZLIB_INCLUDE,))
 GUNZIP = Recipe(
     "gunzip", parts=(zlib("adler32", "crc32", "inffast", "inflate", "inftrees", "zutil"),), include=(ZLIB_INCLUDE,)
@@ -248,7 +323,8 @@ JAVASCRIPT = Recipe(
     link=("-s", "-Wl,-z,stack-size=524288"),
 )
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CAT, GREP, WATERMARK, GZIP, GUNZIP, JAVASCRIPT)}
+OWN_RECIPES = (CAT, GREP, GZIP, GUNZIP, JAVASCRIPT, THUMBNAIL, TRANSCODE, WATERMARK)
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in OWN_RECIPES}
 
 
 def names() -> list[str]:

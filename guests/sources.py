@@ -42,6 +42,9 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     shutil.copyfile("PKG-INFO", os.path.join(metadata_directory, folder, "METADATA"))
     return folder
 
+# A distribution with a backend of its own hands these on.
+build_wheel = build_sdist = get_requires_for_build_sdist = None
+
 class __legacy__:
     get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
     prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)

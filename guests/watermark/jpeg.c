@@ -271,10 +271,3 @@ long jpeg_mem_init(j_common_ptr picture) {
 void jpeg_mem_term(j_common_ptr picture) {
     (void)picture;
 }
-
-/* The library is built for 8 bits a sample only; mark_jpeg() refuses others before it could come to this. */
-void j12init_d_coef_controller(j_decompress_ptr d, boolean need_full_buffer);
-void j12init_d_coef_controller(j_decompress_ptr d, boolean need_full_buffer) {
-    (void)d, (void)need_full_buffer;
-    die(2, "the JPEG picture has 12 bits a sample; only 8 are supported");
-}

@@ -71,4 +71,24 @@ static int exif_orientation(const uint8_t *tiff, size_t size) {
     return value >= 1 && value <= 8 ? (int)value : 1;
 }
 
+/* Makes it say that the picture is shown as it is stored, if it says anything of that. */
+static void exif_set_upright(uint8_t *tiff, size_t size) {
+    Exif exif;
+    if (!exif_open(&exif, tiff, size)) return;
+    const uint8_t *entry = exif_entry(&exif, exif.first, EXIF_ORIENTATION);
+    if (!entry) return;
+    uint8_t *value = tiff + (entry - tiff) + 8;
+    value[0] = exif.big ? 0 : 1;
+    value[1] = exif.big ? 1 : 0;
+}
+
+#define EXIF_LEAST_SIZE 26
+
+/* EXIF that says this orientation and nothing else. */
+static void exif_write_least(uint8_t *tiff, int orientation) {
+    static const uint8_t least[EXIF_LEAST_SIZE] = {'M', 'M', 0, 42, 0, 0, 0, 8, 0, 1, 0x01, 0x12, 0, 3, 0, 0, 0, 1};
+    memcpy(tiff, least, sizeof least);
+    tiff[19] = (uint8_t)orientation;
+}
+
 #endif
