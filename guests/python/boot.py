@@ -15,6 +15,8 @@ little of it as it can: `gc.freeze` keeps the collector away, and the streams ar
 # As CPython's own `main`, it reaches behind the public face of the library: no stubs are of that.
 # ruff: noqa: BLE001 - a script may be ended by anything, and leave anything behind
 
+import _imp
+import _io
 import ast
 import builtins
 import gc
@@ -22,11 +24,14 @@ import importlib
 import importlib.machinery
 import io
 import linecache
+import logging
 import os
 import random
 import sys
+import tempfile
 import time
 import types
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -140,7 +145,7 @@ def prepare(argv: list[bytes]) -> None:
             sys.excepthook(type(why), why.with_traceback(None), None)
             sys.stderr.flush()
             os._exit(1)
-    sys.path.insert(0, os.path.dirname(path))
+    _look_first_in(os.path.dirname(path))
     _prepared = path, code, told
     with _Watch() as watch:
         for name, members in _imported(tree.body):
@@ -234,6 +239,23 @@ class _Watch:
                 vars(sys.modules[parent]).pop(child, None)
 
 
+def _look_first_in(directory: str) -> None:
+    """Imports look there before the library, as for a script of that directory. So modules of the library that it has
+    others in the place of are as if they had not been imported, but those that CPython finds before any directory."""
+    sys.path.insert(0, directory)
+    try:
+        listed = os.listdir(directory or ".")
+    except OSError:
+        return  # a zip
+    for entry in listed:
+        name, _, suffix = entry.partition(".")
+        if name not in sys.modules or name in sys.builtin_module_names or _imp.is_frozen(name):
+            continue
+        if suffix == "py" or os.path.isfile(os.path.join(directory, entry, "__init__.py")):
+            for loaded in [loaded for loaded in sys.modules if loaded == name or loaded.startswith(f"{name}.")]:
+                del sys.modules[loaded]
+
+
 # --- a run ---------------------------------------------------------------------------------------------------------
 
 
@@ -263,13 +285,9 @@ def _fresh(environ: list[bytes]) -> None:
         generator.seed()
     if not _keep_inst:
         random._inst.seed()
-    modules = sys.modules
-    if (tempfile := modules.get("tempfile")) is not None:
-        tempfile._name_sequence = tempfile.tempdir = None
-    if (uuid := modules.get("uuid")) is not None:
-        uuid._node = uuid._last_timestamp = None
-    if (logging := modules.get("logging")) is not None:
-        logging._startTime = time.time_ns()
+    tempfile._name_sequence = tempfile.tempdir = None
+    uuid._node = uuid._last_timestamp = None
+    logging._startTime = time.time_ns()
 
 
 def _main(words: list[str]) -> int:
@@ -316,9 +334,9 @@ def _run_script(path: str) -> int:
         print(f"python: can't open file {path!r}: [Errno {why.errno}] {why.strerror}", file=sys.stderr)
         return 2
     if source.startswith(b"PK"):
-        sys.path.insert(0, path)
+        _look_first_in(path)
         return _run_module("__main__", alter_argv=False)
-    sys.path.insert(0, os.path.dirname(path))
+    _look_first_in(os.path.dirname(path))
     return _execute(compile(source, path, "exec", dont_inherit=True), path)
 
 
@@ -458,5 +476,6 @@ def _let_go() -> None:
 
 def _open_files() -> list[io.IOBase]:
     """Those of this run. Text comes first: it hands on to what it is made of."""
-    files = [one for one in gc.get_objects() if isinstance(one, io.IOBase) and not one.closed]
-    return sorted(files, key=lambda one: (not isinstance(one, io.TextIOBase), isinstance(one, io.RawIOBase)))
+    # The classes of `_io`, not the abstract ones of `io`: to ask those of all objects would take most of a short run.
+    files = [one for one in gc.get_objects() if isinstance(one, _io._IOBase) and not one.closed]
+    return sorted(files, key=lambda one: (not isinstance(one, _io._TextIOBase), isinstance(one, _io._RawIOBase)))

@@ -239,6 +239,23 @@ def test_what_cannot_be_started_is_told_in_a_line(python: Python, words: list[st
     assert re.fullmatch(errors, result.errors), result.errors
 
 
+def test_modules_of_its_directory_come_before_the_librarys(python: Python) -> None:
+    """As with CPython, though the library's were imported long ago; but not before those of the core."""
+    source = """
+import calendar, html.parser, queue, time, os, random, tempfile, json
+print(calendar.__file__, html.parser.__file__, queue.__file__, time.__name__, os.__file__, json.__file__)
+print(random.random() != random.random(), tempfile.gettempdir())
+"""
+    beside = {"calendar": "", "html/__init__": "", "html/parser": "", "tempfile": "gettempdir = lambda: 'own'"}
+    beside |= {"time": "1/0", "os": "1/0", "json/data": "1/0"}
+    printed = run(python, source, beside=beside).expect().splitlines()
+    assert printed[0].split() == [
+        *("/app/calendar.py", "/app/html/parser.py", "/lib/python3.13/queue.py", "time"),
+        *("/lib/python3.13/os.py", "/lib/python3.13/json/__init__.py"),
+    ]
+    assert printed[1] == "True own"
+
+
 # Streams.
 
 
