@@ -3,10 +3,12 @@
 The engine is set up as ours is, so that both sides run the same machine code and only the host differs.
 """
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import wasmtime
+from wasmtime._ffi import dll
 
 from insitu.sandbox import raw
 
@@ -18,6 +20,8 @@ def engine(*, fuel: bool = True) -> wasmtime.Engine:
         setattr(config, name, on)
     config.consume_fuel = fuel
     config.epoch_interruption = True
+    # Of its own Python interface this setting is missing, and the engine refuses a larger stack without it.
+    dll.wasmtime_config_async_stack_size_set(config.ptr(), ctypes.c_uint64(raw.MAX_WASM_STACK))
     config.max_wasm_stack = raw.MAX_WASM_STACK
     config.memory_may_move = False
     config.memory_reservation = 4 << 30

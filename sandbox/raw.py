@@ -52,8 +52,8 @@ FEATURES: Final[dict[str, bool]] = {
     "wasm_custom_page_sizes": False,
     "wasm_stack_switching": False,
 }
-MAX_WASM_STACK: Final = 1 << 20  # of the 8 MiB a thread has
-LEAST_STACK: Final = 2 * MAX_WASM_STACK
+MAX_WASM_STACK: Final = 3 << 20  # of the 8 MiB a thread has: CPython's own limit on recursion needs up to 2.6
+LEAST_STACK: Final = MAX_WASM_STACK + (1 << 20)
 """Of a thread: a guest may use up its own part to the end, and call the host there."""
 TABLES: Final = 8
 
@@ -242,6 +242,8 @@ def new_engine(*, canonical_nans: bool = False) -> Engine:
         _bind(f"wasmtime_config_{name}_set", None, Ptr, c_bool)(config, on)
     for name in ("consume_fuel", "epoch_interruption"):
         _bind(f"wasmtime_config_{name}_set", None, Ptr, c_bool)(config, True)
+    # The engine refuses a stack larger than those of its fibers, of which none is ever made.
+    _bind("wasmtime_config_async_stack_size_set", None, Ptr, c_uint64)(config, MAX_WASM_STACK)
     _bind("wasmtime_config_max_wasm_stack_set", None, Ptr, c_size_t)(config, MAX_WASM_STACK)
     # A guest's memory never moves while it grows, so a view of it can only be too short, never stale.
     _bind("wasmtime_config_memory_may_move_set", None, Ptr, c_bool)(config, False)
