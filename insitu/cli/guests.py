@@ -124,7 +124,9 @@ def _script(name: str) -> Found:
     from insitu.cli.python.project import is_project, read
 
     if not is_project(name):
-        raise ProgramError(f"{name}: Is a directory, and no Python program: it has no main.py or __main__.py")
+        raise ProgramError(
+            f"{name}: Is a directory, and no Python program: that has main.py or __main__.py, and no module"
+        )
     if not os.path.isdir(name) and not os.path.isfile(name):
         raise ProgramError(f"{name}: {os.strerror(errno.ENOENT)}")
     project = read(Path(name))

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from insitu.cli.guests import find_program
+from insitu.cli.python.project import read as project_of
 from insitu.runtime import programs
-from insitu.runtime.errors import UnknownProgram
+from insitu.runtime.errors import ProgramRejected, UnknownProgram
 
 Insitu = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -108,7 +109,7 @@ def test_a_recorded_run_is_the_same_again(insitu: Insitu, tmp_path: Path) -> Non
         (["run", "nope.py"], "insitu: nope.py: No such file or directory\n"),
         (
             ["run", "./empty"],
-            "insitu: ./empty: Is a directory, and no Python program: it has no main.py or __main__.py\n",
+            "insitu: ./empty: Is a directory, and no Python program: that has main.py or __main__.py, and no module\n",
         ),
         (["run", "--root", "empty", "s.py"], "insitu: --root: a script's / has the interpreter's library"),
         (["run", "linked/"], "link: a symbolic link, and a program has none\n"),
@@ -127,6 +128,52 @@ def test_a_mistake_is_told_in_a_line(insitu: Insitu, tmp_path: Path, words: list
     told = insitu(*words, code=125).stderr
     assert why in told
     assert told.count("\n") == 1
+
+
+def test_what_a_lone_script_says_of_itself(tmp_path: Path) -> None:
+    about = """#!/usr/bin/env python3
+# /// script
+# dependencies = ["first>=1"]
+# [tool.insitu]
+# version = "2"
+# content_type = "text/plain"
+# frozen = true
+# arguments = ["ä", "b"]
+# [tool.insitu.limits]
+# wall = "3s"
+# ///
+"""
+    (tmp_path / "s.py").write_text(about)
+    found = project_of(tmp_path / "s.py")
+    assert found.requirements == ("first>=1",)
+    stated = found.stated
+    assert (stated.name, stated.version, stated.content_type, stated.frozen) == ("s", "2", "text/plain", True)
+    assert (stated.arguments, stated.limits) == (("ä", "b"), {"wall": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("about", "why"),
+    [
+        ("# /// script\n# a = 1\nx = 1\n", "has no end"),
+        ("# /// script\n# a =\n# ///\n", "no TOML"),
+        ("# /// script\n# dependencies = 'x'\n# ///\n", "dependencies is no list"),
+        ("# /// script\n# dependencies = ['--index-url=x']\n# ///\n", "dependencies is no list"),
+        ("# /// script\n# tool = 5\n# ///\n", "tool is no table"),
+        ("# /// script\n# [tool.insitu]\n# colour = 5\n# ///\n", "'colour' is not known"),
+        ("# /// script\n# [tool.insitu]\n# version = 2020-01-01\n# ///\n", "'version' is nothing that"),
+    ],
+)
+def test_what_is_wrong_in_it_is_named(tmp_path: Path, about: str, why: str) -> None:
+    (tmp_path / "s.py").write_text(about)
+    with pytest.raises(ProgramRejected, match=why):
+        project_of(tmp_path / "s.py")
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text("")
+    (tmp_path / os.fsdecode(b"\xff")).write_text("")
+    with pytest.raises(ProgramRejected, match="or is no UTF-8"):
+        project_of(tmp_path)
 
 
 def test_without_the_guest_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

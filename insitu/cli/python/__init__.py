@@ -2,6 +2,7 @@
 
     interpreter.py    the Python that is installed: a program like any other, in a package of its own
     project.py        a script or a directory: its files, its name, its manifest
+    inline.py         what a lone script says of itself in a comment
     requirements.py   what it needs of others: pure-Python wheels, by pip
     build.py          a bundle in which the script is compiled and its imports are done
 

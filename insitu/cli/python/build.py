@@ -45,7 +45,7 @@ def build(path: Path) -> tuple[bytes, Bundle]:
     mine = {**installed(project, brought), **project.files}
     mine |= with_bytecode(runner, base.wasm(), brought, mine)
     files = {**brought, **mine}
-    limits = Limits(**{"memory": GIB, **dict(project.stated.limits), "wall": _WALL})
+    limits = Limits(memory=project.stated.limits.get("memory", GIB), wall=_WALL)
     try:
         wasm = aside(
             lambda: snapshot(

@@ -7,12 +7,12 @@ directory does not take that along, and one among its helpers runs as it does wi
 
 import os
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from insitu.cli.python import inline
 from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.archive import MAX_BYTES, MAX_ENTRIES
 from insitu.runtime.bundles.build import TEXTS
@@ -66,24 +66,26 @@ def read(path: Path) -> Project:
         requirements = _requirements(path)
         for name in _OF_THE_BUILD:
             found.pop(name, None)
-        words, stated = _manifest(path / manifest.NAME, path.resolve().name)
+        beside = path / manifest.NAME
+        words, stated = _named(_bytes(beside) if beside.is_file() else b"", path.resolve().name, str(beside))
     else:
-        main, texts, requirements = path.name, {}, ()
+        main, texts = path.name, {}
         found = _with_imported(path)
-        words, stated = _manifest(path.with_suffix(".toml"), path.stem)
+        about = inline.metadata(found[main], str(path))
+        requirements = inline.requirements(about, str(path))
+        words, stated = _named(inline.manifest(about, str(path)), path.stem, str(path))
     files = {f"{APP}/{name}": data for name, data in found.items()}
     return Project(path, f"/{APP}/{main}", files, words, stated, texts, requirements)
 
 
-def _manifest(path: Path, name: str) -> tuple[bytes, Manifest]:
-    """What is written there, the name put before it where it has none."""
-    words = _bytes(path) if path.is_file() else b""
-    if not manifest.parse(words, str(path), bundle=False).name:
+def _named(words: bytes, name: str, source: str) -> tuple[bytes, Manifest]:
+    """A manifest, the name put before it where it has none."""
+    if not manifest.parse(words, source, bundle=False).name:
         words = b'name = "%s"\n' % _NOT_IN_A_NAME.sub("-", name).encode() + words
-    stated = manifest.parse(words, str(path), bundle=True)
+    stated = manifest.parse(words, source, bundle=True)
     for word in ("entry", "files"):
         if getattr(stated, word):
-            raise ProgramRejected(f"{path}: a Python program's module and files are made for it: it has no {word}")
+            raise ProgramRejected(f"{source}: a Python program's module and files are made for it: it has no {word}")
     return words, stated
 
 
@@ -94,6 +96,8 @@ class _Gathered:
         self.directory, self.files, self._bytes = directory, dict[str, bytes](), 0
 
     def add(self, name: str) -> bytes:
+        if not name.isprintable():
+            raise ProgramRejected(f"{self.directory}: {name!r}: a name of what cannot be printed, or is no UTF-8")
         data = self.files[name] = _bytes(self.directory / name)
         self._bytes += len(data)
         if len(self.files) > MAX_ENTRIES:
@@ -157,13 +161,8 @@ def _requirements(directory: Path) -> tuple[str, ...]:
     project = directory / "pyproject.toml"
     if not project.is_file():
         return ()
-    try:
-        words: Any = tomllib.loads(_bytes(project).decode()).get("project", {}).get("dependencies", [])
-    except (ValueError, AttributeError) as why:
-        raise ProgramRejected(f"{project}: {why}") from None
-    if not isinstance(words, list) or not all(isinstance(word, str) and not word.startswith("-") for word in words):
-        raise ProgramRejected(f"{project}: project.dependencies is no list of requirements")
-    return tuple(words)
+    about = inline.tables(_bytes(project), str(project))
+    return inline.requirements(inline.table(about, "project", str(project)), str(project))
 
 
 def _bytes(path: Path) -> bytes:

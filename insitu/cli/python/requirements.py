@@ -50,7 +50,8 @@ def installed(project: Project, files: Mapping[str, bytes]) -> dict[str, bytes]:
             str(target),
         ]
         command += [*_MACHINE, "--python-version", python_version, "--find-links", str(wheels), *project.requirements]
-        done = subprocess.run(command, cwd=project.source, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        folder = project.source if project.source.is_dir() else project.source.parent
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         if done.returncode:
             raise ProgramRejected(f"{project.source}: its requirements cannot be had: {_why(done.stderr)}")
         return dict(_taken(target, files))
