@@ -15,13 +15,15 @@ from insitu.cli.guests import find_program
 from insitu.cli.python.project import read as project_of
 from insitu.runtime import programs
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
+from tests.python.guest import Python
 
 Insitu = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def insitu(tmp_path: Path) -> Insitu:
-    """In a directory of its own, with the user's own cache: an interpreter takes seconds to compile."""
+def insitu(tmp_path: Path, python: Python) -> Insitu:
+    """In a directory of its own, with the user's own cache: an interpreter takes seconds to compile, and is by now."""
+    python.ready(False), python.ready(True)
 
     def run(*words: str | Path, code: int = 0, env: dict[str, str] | None = None, **options: Any) -> Any:
         command = [sys.executable, "-m", "insitu", *(str(word) for word in words)]
