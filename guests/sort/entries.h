@@ -48,7 +48,7 @@ typedef struct {
 } Level;
 
 static uint32_t patience_for(size_t count) {
-    return 2 * (64 - (uint32_t)__builtin_clzll(count));
+    return 2 * (64 - (uint32_t)__builtin_clzll(count | 1));
 }
 
 static const Entry *middle_of(const Entry *a, const Entry *b, const Entry *c) {
