@@ -65,6 +65,7 @@ CAT = Recipe(
 # Patterns are read and made ready by recursion, bounded by the depth that they may have.
 DEEP = ("-s", "-Wl,-z,stack-size=262144")
 GREP = Recipe("grep", link=DEEP)
+SELECT = Recipe("select", link=DEEP)
 
 LIBJPEG = Distribution(
     # simplejpeg carries the whole of libjpeg-turbo 3.1.2, headers included.
@@ -323,7 +324,7 @@ JAVASCRIPT = Recipe(
     link=("-s", "-Wl,-z,stack-size=524288"),
 )
 
-OWN_RECIPES = (CAT, GREP, GZIP, GUNZIP, JAVASCRIPT, THUMBNAIL, TRANSCODE, WATERMARK)
+OWN_RECIPES = (CAT, GREP, GZIP, GUNZIP, JAVASCRIPT, SELECT, THUMBNAIL, TRANSCODE, WATERMARK)
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in OWN_RECIPES}
 
 
