@@ -271,10 +271,10 @@ QUICKJS = Distribution(
 )
 QUICKJS_FRAMES = {
     # QuickJS throws a RangeError when its stack is used up. It can see only the part of the stack that lies in memory;
-    # the other, where the engine keeps what WebAssembly has no address for, has 1 MiB, and its end is a trap. So that
+    # the other, where the engine keeps what WebAssembly has no address for, has 3 MiB, and its end is a trap. So that
     # the former is always used up before the latter, functions that call themselves and have little or nothing in
-    # memory are given a frame there: at least three tenths of what a round takes of the other part (measured: the
-    # deepest nesting before a trap, which is 4,600 for json_parse_value and 172 for js_parse_function_decl2).
+    # memory are given a frame there: at least three tenths of what a round takes of the other part (measured by the
+    # deepest nesting before a trap: with 1 MiB, 4,600 rounds of json_parse_value, 172 of js_parse_function_decl2).
     # main.c says how much of it a script may use.
     "JS_FlattenIntoArray": 128,
     "js_json_to_str": 128,
@@ -321,7 +321,7 @@ JAVASCRIPT = Recipe(
     ),
     include=("third/quickjs/upstream-quickjs",),
     flags=("-D_GNU_SOURCE",),
-    link=("-s", "-Wl,-z,stack-size=524288"),
+    link=("-s", "-Wl,-z,stack-size=1048576"),
 )
 
 OWN_RECIPES = (CAT, GREP, GZIP, GUNZIP, JAVASCRIPT, SELECT, THUMBNAIL, TRANSCODE, WATERMARK)

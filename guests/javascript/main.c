@@ -1,8 +1,8 @@
 /* javascript: runs a script in QuickJS.
  *
- * Where there is a file /main.js (a bundle's), it is the program and all arguments are its own. Otherwise the first
- * argument names the script, or is -e before the script itself. Every script is an ES module: strict, with `import`
- * and top-level `await`.
+ * The first argument names the script, or is -e before the script itself. Called by another name than its own it is a
+ * program that somebody made of a script: then, where there is a file /main.js, that is run and all arguments are its
+ * own. Every script is an ES module: strict, with `import` and top-level `await`.
  *
  * It ends when the script, its promises and its timers have: with 0; with what std.exit() was given; with 1 after an
  * error that nobody caught, which is on stderr with its stack; or with 2 when there is nothing to run.
@@ -15,8 +15,8 @@ const char *const program_name = "javascript";
 
 #define BUNDLED "/main.js"
 /* What a script may use of the stack that lies in memory, in bytes: little enough that the other one, in the engine,
- * outlasts it (recipes.py). About 700 calls of a plain function in one another. */
-#define STACK_LIMIT (240 << 10)
+ * outlasts it (recipes.py). About 2,200 calls of a plain function in one another. */
+#define STACK_LIMIT (704 << 10)
 
 static const char usage[] =
     "usage: javascript FILE [ARG...]\n"
@@ -24,7 +24,7 @@ static const char usage[] =
     "\n"
     "Runs an ES module in QuickJS %s. The object that is read is std.in, the result is what goes to std.out;\n"
     "further inputs and outputs are files: /dev/in/NAME, /dev/out/NAME. scriptArgs has FILE and the arguments.\n"
-    "A bundle that has a file main.js runs that one, with all arguments.\n";
+    "`insitu program build` makes a program of a script; it runs its main.js, with all arguments.\n";
 
 _Noreturn void end(int code) {
     /* All of them: a script need not close what it wrote. */
@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
     const char *name = "-e", *source;
     size_t size;
     char **words = argv; /* becomes scriptArgs: the script's name, then its arguments */
-    if (!access(BUNDLED, F_OK)) {
+    if (argc && strcmp(argv[0], program_name) && !access(BUNDLED, F_OK)) {
         name = BUNDLED;
         source = load(name, &size);
     } else if (argc > 1 && !strcmp(argv[1], "-e")) {

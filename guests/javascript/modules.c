@@ -1,5 +1,6 @@
-/* `import`: scripts and, `with { type: "json" }`, JSON, from the guest's files; names as they are written, or relative
- * to the importing script where they begin with a dot. */
+/* `import`: scripts and, `with { type: "json" }`, JSON, from the guest's files. A name that begins with a dot is relative
+ * to the importing script; that, and one that begins with a slash, becomes the one absolute path of its file, so that
+ * nothing is loaded twice. */
 #include "javascript.h"
 
 #include <errno.h>
@@ -87,4 +88,36 @@ static JSModuleDef *load(JSContext *ctx, const char *name, void *opaque, JSValue
     return module;
 }
 
-void modules_begin(JSRuntime *runtime) { JS_SetModuleLoaderFunc2(runtime, NULL, load, check_attributes, NULL); }
+/* The path without empty parts, "." and ".."; `into` has as much room as `path`, and one more. */
+static void straighten(const char *path, char *into) {
+    size_t used = 0;
+    while (*path) {
+        size_t size = strcspn(path, "/");
+        if (size == 2 && !memcmp(path, "..", 2)) {
+            while (used && into[--used] != '/') {}
+        } else if (size && !(size == 1 && *path == '.')) {
+            into[used++] = '/';
+            memcpy(into + used, path, size);
+            used += size;
+        }
+        path += size + (path[size] == '/');
+    }
+    into[used] = 0;
+}
+
+static char *normalize(JSContext *ctx, const char *base, const char *name, void *opaque) {
+    (void)opaque;
+    if (*name != '.' && *name != '/') return js_strdup(ctx, name);
+    const char *slash = strrchr(base, '/');
+    size_t folder = *name == '.' && slash ? (size_t)(slash - base) + 1 : 0, size = strlen(name);
+    char *whole = js_malloc(ctx, 2 * (folder + size + 2));
+    if (!whole) return NULL;
+    memcpy(whole, base, folder);
+    memcpy(whole + folder, name, size + 1);
+    char *path = whole + folder + size + 1;
+    straighten(whole, path);
+    memmove(whole, path, strlen(path) + 1);
+    return whole;
+}
+
+void modules_begin(JSRuntime *runtime) { JS_SetModuleLoaderFunc2(runtime, normalize, load, check_attributes, NULL); }

@@ -29,8 +29,8 @@ from insitu.sandbox.program import Program, compile_program, to_wasm
 T = TypeVar("T")
 OURS: Final = 125
 """The exit code that says: not the guest's own."""
-_SCRIPT: Final = ".py"
-_SUFFIXES: Final = (".wasm", ".wat", ".zip", _SCRIPT)
+_SCRIPTS: Final = (".py", ".js", ".mjs")
+_SUFFIXES: Final = (".wasm", ".wat", ".zip", *_SCRIPTS)
 _LARGE: Final = 4 << 20  # bytes of a module whose compilation takes seconds
 _LOOK: Final = 0.5  # seconds
 _STACK: Final = 8 << 20  # bytes, of which a guest has one MiB
@@ -89,14 +89,16 @@ class Found:
     files: Mapping[str, bytes] = field(default_factory=dict)
     script: str = ""
     """Of a Python script its path in the guest: then the program is the interpreter, and this its first argument."""
+    mixes: bool = False
+    """It is a script, to whose files others may be added."""
 
 
 def find_program(name: str) -> Found:
-    """A shipped program by name, or a file: a module, its text, a bundle, a Python script or a directory with one.
+    """A shipped program by name, or a file: a module, its text, a bundle, a script or a directory with one.
 
     Raises `ProgramError`, `UnknownProgram`, `ProgramRejected`.
     """
-    if is_path(name) and (os.path.isdir(name) or name.endswith(_SCRIPT)):
+    if is_path(name) and (os.path.isdir(name) or name.endswith(_SCRIPTS)):
         return _script(name)
     info = None if is_path(name) else _shipped(name)
     path = name if info is None else info.path
@@ -120,22 +122,27 @@ def find_program(name: str) -> Found:
 
 
 def _script(name: str) -> Found:
-    from insitu.cli.python.interpreter import interpreter  # only whoever has a script pays for it
+    from insitu.cli import javascript  # only whoever has a script pays for these
+    from insitu.cli.python.interpreter import interpreter
     from insitu.cli.python.project import is_project, read
 
-    if not is_project(name):
-        raise ProgramError(
-            f"{name}: Is a directory, and no Python program: that has main.py or __main__.py, and no module"
-        )
     if not os.path.isdir(name) and not os.path.isfile(name):
         raise ProgramError(f"{name}: {os.strerror(errno.ENOENT)}")
+    if not is_project(name):
+        if not javascript.is_project(name):
+            raise ProgramError(
+                f"{name}: Is a directory, and no script: that has main.py, __main__.py or main.js, and no module"
+            )
+        script = javascript.read(Path(name))
+        info, wasm = javascript.interpreter()
+        return Found(wasm, info.digest, info.path, script.stated.name, script.stated, script.files, mixes=True)
     project = read(Path(name))
     info, base = interpreter(name)
     if project.requirements:
         say(f"insitu: {name}: what it requires is not installed for a run: `insitu program build {name}` does that")
     stated = replace(project.stated, limits={**base.manifest.limits, **project.stated.limits})
     wasm = to_wasm(base.wasm(), info.path)
-    return Found(wasm, info.digest, info.path, "python", stated, {**base.files(), **project.files}, project.main)
+    return Found(wasm, info.digest, info.path, "python", stated, {**base.files(), **project.files}, project.main, True)
 
 
 def _shipped(name: str) -> ProgramInfo:
@@ -145,7 +152,7 @@ def _shipped(name: str) -> ProgramInfo:
         if not os.path.isfile(name):
             raise
         raise ProgramError(
-            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat, .zip or .py, "
+            f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat, .zip, .py or .js, "
             f"or has a / in it, as ./{name}"
         ) from None
 

@@ -24,6 +24,7 @@ from insitu.sandbox.limits import MAX_PROGRAM, SIZES, TIMES, Limits, format_dura
 
 _FROZEN: Final = "(frozen)"
 """Said of a program whose launches are."""
+_SCRIPTS: Final = (".py", ".js", ".mjs")
 _CONTENTS: Final = 20  # names that people are shown; as JSON they are all there
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -65,16 +66,16 @@ def list_(programs: tuple[str, ...], as_json: bool) -> None:
 def build(output: Path | None, path: Path) -> None:
     """Make a bundle of DIR: its program.toml, its module, the files below files/, and its licence.
 
+    Of a JavaScript script, or of a DIR with main.js and without a module: the program `javascript` with the files, of
+    which it runs main.js.
+
     Of a Python script, or of a DIR with main.py or __main__.py and without a module: the interpreter with the script
     compiled and its imports done, its files, and what its requirements.txt asks for.
 
     The same directory gives the same bytes. What is made has been checked as by `insitu program check`.
     """
     try:
-        if _is_python(path):
-            data, bundle = _build_python(path)
-        else:
-            data, bundle = build_bundle(path)
+        data, bundle = _build(path)
         _verify(bundle, str(path))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
@@ -93,8 +94,8 @@ def build(output: Path | None, path: Path) -> None:
 def check(path: Path) -> None:
     """Whether a node would take it: unpack it, compile it, look what it imports. FILE is a bundle or a .wasm."""
     try:
-        if path.is_dir() or path.suffix == ".py":
-            data, bundle = _build_python(path) if _is_python(path) else build_bundle(path)
+        if path.is_dir() or path.suffix in _SCRIPTS:
+            data, bundle = _build(path)
         else:
             data = _read(path)
             if not is_archive(data):
@@ -143,12 +144,15 @@ def show(programs: tuple[str, ...], as_json: bool, name: str) -> None:
             click.echo(f"{key:13} {printable(_shown(key, value))}")
 
 
-def _is_python(path: Path) -> bool:
+def _build(path: Path) -> tuple[bytes, Bundle]:
+    from insitu.cli import javascript
     from insitu.cli.python.project import is_project
 
-    if not path.is_dir() and path.suffix != ".py":
-        raise ProgramError(f"{path}: neither a directory nor a Python script")
-    return is_project(path)
+    if not path.is_dir() and path.suffix not in _SCRIPTS:
+        raise ProgramError(f"{path}: neither a directory nor a script ({', '.join(_SCRIPTS)})")
+    if is_project(path):
+        return _build_python(path)
+    return javascript.build(path) if javascript.is_project(path) else build_bundle(path)
 
 
 def _build_python(path: Path) -> tuple[bytes, Bundle]:

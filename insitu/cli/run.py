@@ -101,11 +101,11 @@ def run(
     args: tuple[str, ...],
     **limit_keywords: Any,
 ) -> None:
-    """Run PROGRAM, a shipped program's name or a path to a .wasm, .wat, .zip (bundle) or .py, in a sandbox of its own.
+    """Run PROGRAM in a sandbox of its own: a shipped program's name, or a path to a .wasm, .wat, .zip or script.
 
-    A Python script brings the modules beside it that it imports; a directory with main.py or __main__.py, all that is
-    in it; --files adds to them. A bundle's files are the guest's /, unless --files or --root is given; its arguments
-    and limits hold where none are.
+    A Python script (.py) brings the modules beside it that it imports, a JavaScript one (.js) nothing; a directory with
+    main.py, __main__.py or main.js, all that is in it; --files adds to them. A bundle's files are the guest's /, unless
+    --files or --root is given; its arguments and limits hold where none are.
     A program that says that it is frozen is, as with --frozen.
 
     All that follows PROGRAM is the guest's. The exit code is the guest's own, 0 to 124; it is 125 when a limit, a trap
@@ -135,7 +135,7 @@ def run(
         runner = Runner(canonical_nans=frozen is not None)
         ready = aside(lambda: compiled(runner, found.wasm, found.path))
         argv = [found.name, *([found.script] if found.script else []), *(args or found.stated.arguments)]
-        if found.script and (root is not None or (files is not None and record is not None)):
+        if found.mixes and (root is not None or (files is not None and record is not None)):
             which = "--root" if root is not None else "--files with --record"
             raise Ours(f"{which}: a script's / has the interpreter's library and the script; give it inputs with --in")
         _check_words(argv, env)
@@ -229,7 +229,7 @@ def _files(files: Path | None, root: Path | None, frozen: int | None, found: Fou
     if files is None:
         return Files.held(found.files) if found.files else NO_FILES
     given = Files.read_only(files, time=None if frozen is None else FROZEN_START)
-    return Files.joined(Files.held(found.files), given) if found.script else given
+    return Files.joined(Files.held(found.files), given) if found.mixes else given
 
 
 def _unpacked(stack: ExitStack, files: Mapping[str, bytes]) -> Path:

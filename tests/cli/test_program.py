@@ -80,7 +80,7 @@ def test_a_program_that_says_that_it_is_frozen(insitu: Insitu, directory: Path, 
     assert "frozen        yes" in insitu("program", "show", made).stdout.decode().splitlines()
     assert b"\nfrozen " not in insitu("program", "show", "cat").stdout
     listed = insitu("program", "list", "--programs", ".").stdout.decode().splitlines()
-    assert [line.split()[0] for line in listed if line.endswith("(frozen)")][:2] == ["plain", "reader"]
+    assert {"plain", "reader"} <= {line.split()[0] for line in listed if line.endswith("(frozen)")}
     (directory / "reader.wasm").write_bytes(wasmtime.wat2wasm(NAN))
     for words, nan in (("frozen = true", FROZEN_NAN), ("frozen = false", OWN_NAN)):
         (directory / "program.toml").write_text(f"{TEXT}{words}\n")

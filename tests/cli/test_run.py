@@ -137,7 +137,7 @@ def test_a_file_that_is_no_path_is_told_from_no_file(insitu: Insitu, tmp_path: P
     done = insitu("run", "t.c")
     assert done.returncode == OURS
     assert re.search(
-        r"no program 't\.c'.*A file t\.c is here: .*\.wasm, \.wat, \.zip or \.py,.*\./t\.c", one_line(done.stderr)
+        r"no program 't\.c'.*A file t\.c is here: .*\.wasm, \.wat, \.zip, \.py or \.js,.*\./t\.c", one_line(done.stderr)
     )
     assert "neither wasm" in one_line(insitu("run", "./t.c").stderr)
 

@@ -56,7 +56,8 @@ def test_it_computes(inside: Inside) -> None:
 
 
 def test_the_ways_to_name_a_script(run: Runner, tmp_path: Path) -> None:
-    """A file, an input, the argument itself; and /main.js, whose arguments are all its own."""
+    """A file, an input, the argument itself; and a script or a directory in its own right, whose arguments are all its
+    own."""
     show = "console.log(scriptArgs.join('|'), std.getenv('KEY'), import.meta.url, import.meta.main)"
     (tmp_path / "x.js").write_text(show)
     env = ("--env", "KEY=värde")
@@ -70,9 +71,10 @@ def test_the_ways_to_name_a_script(run: Runner, tmp_path: Path) -> None:
     )
     assert run("javascript", "-e", show, "ü").expect().startswith("-e|ü undefined ".encode())
     (tmp_path / "main.js").write_text(show)
-    assert (
-        run("javascript", "--top", "3", options=files).expect() == b"/main.js|--top|3 undefined file:///main.js true\n"
-    )
+    assert run("javascript", "/x.js", options=files).expect() == b"/x.js undefined file:///x.js true\n"
+    for program in (tmp_path / "x.js", tmp_path):
+        told = run(str(program), "--top", "3", options=env).expect()
+        assert told == "/main.js|--top|3 värde file:///main.js true\n".encode()
 
 
 @pytest.mark.parametrize(
@@ -147,12 +149,12 @@ NESTS = {
     "toString": "const o = {toString() { return '' + o }}; '' + o",
     "eval": "(function f() { eval('f()') })()",
     "generators": "function* g() { yield* g() } [...g()]",
-    "bound": "let f = () => 1; for (let i = 0; i < 5000; i++) f = f.bind(null); f()",
+    "bound": "let f = () => 1; for (let i = 0; i < 6000; i++) f = f.bind(null); f()",
     "iterator helpers": "let i = [1].values(); for (let n = 0; n < 50000; n++) i = i.map((x) => x); i.next()",
     "iterators joined": "let i = [1].values(); for (let n = 0; n < 50000; n++) i = Iterator.concat(i); i.next()",
     "JSON": "JSON.parse('['.repeat(1e5) + ']'.repeat(1e5))",
     "JSON objects": "JSON.parse('{\"a\":'.repeat(1e5) + '1' + '}'.repeat(1e5))",
-    "JSON revived": "JSON.parse('['.repeat(1500) + ']'.repeat(1500), (key, value) => value); throw new RangeError()",
+    "JSON revived": "JSON.parse('['.repeat(5000) + ']'.repeat(5000), (key, value) => value); throw new RangeError()",
     "JSON made": "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; JSON.stringify(a)",
     "flat": "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a.flat(Infinity)",
     "join": "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a.join()",
@@ -201,10 +203,10 @@ def test_what_nests_far_deeper_than_people_write(inside: Inside) -> None:
     text = """
     const down = (n) => n ? down(n - 1) + 1 : 0;
     const nest = (n, a, b) => a.repeat(n) + b.repeat(n);
-    const answer = [down(600), JSON.stringify(JSON.parse(nest(1000, "[", "]"))).length, nest(100, "(", "1)").length];
-    eval("(".repeat(100) + "1" + ")".repeat(100));
+    const answer = [down(2000), JSON.stringify(JSON.parse(nest(3000, "[", "]"))).length, nest(100, "(", "1)").length];
+    eval("(".repeat(500) + "1" + ")".repeat(500));
     """
-    assert answer(inside, text) == [600, 2000, 300]
+    assert answer(inside, text) == [2000, 6000, 300]
 
 
 def test_a_regular_expression_too_deep_is_a_syntax_error(inside: Inside) -> None:
@@ -239,13 +241,17 @@ def test_modules(run: Runner, tmp_path: Path) -> None:
     (tmp_path / "data.json").write_text('{"word": "hello"}')
     (tmp_path / "main.js").write_text(
         "import { greet } from './lib/greet.js';\nimport * as std from 'qjs:std';\nimport { now } from 'os';\n"
-        "const { where } = await import('/lib/deep/word.mjs');\n"
+        "const { where } = await import('/lib//deep/../.././lib/deep/word.mjs');\n"
+        "console.log((await import('/lib/deep/word.mjs')).where === where);\n"
+        "console.log(await import('..//x.js').catch((e) => e.message));\n"
         "console.log(greet('you'), where, typeof now(), std.loadFile === globalThis.std.loadFile);\n"
         "for (const wrong of ['./data.json', './none.js', './lib'])\n"
         "  await import(wrong).catch((e) => console.log(e.name));\n"
         "await import('/data.json', {with: {type: 'css'}}).catch((e) => console.log(e.message));\n"
     )
-    assert run("javascript", options=("--files", str(tmp_path))).expect().decode().splitlines() == [
+    assert run("javascript", "/main.js", options=("--files", str(tmp_path))).expect().decode().splitlines() == [
+        "true",
+        "cannot import /x.js: No such file or directory",
         'hello you ["/lib/deep","/lib/deep/word.mjs",false] number true',
         "SyntaxError",
         "ReferenceError",

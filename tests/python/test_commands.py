@@ -111,11 +111,11 @@ def test_a_recorded_run_is_the_same_again(insitu: Insitu, tmp_path: Path) -> Non
         (["run", "nope.py"], "insitu: nope.py: No such file or directory\n"),
         (
             ["run", "./empty"],
-            "insitu: ./empty: Is a directory, and no Python program: that has main.py or __main__.py, and no module\n",
+            "insitu: ./empty: Is a directory, and no script: that has main.py, __main__.py or main.js, and no module\n",
         ),
         (["run", "--root", "empty", "s.py"], "insitu: --root: a script's / has the interpreter's library"),
         (["run", "linked/"], "link: a symbolic link, and a program has none\n"),
-        (["run", "named/"], "a Python program's module and files are made for it: it has no entry\n"),
+        (["run", "named/"], "a script's module and files are made for it: it has no entry\n"),
         (["run", "unknown/"], "'colour' is not known; allowed: "),
     ],
 )

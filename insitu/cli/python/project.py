@@ -58,7 +58,7 @@ def is_project(path: str | Path) -> bool:
 def read(path: Path) -> Project:
     """Raises `ProgramRejected` naming the file and what is wrong."""
     if path.is_dir():
-        gathered = _Gathered(path)
+        gathered = Gathered(path)
         gathered.tree("")
         found = gathered.files
         main: str = next(main for main in MAINS if main in found)
@@ -67,42 +67,42 @@ def read(path: Path) -> Project:
         for name in _OF_THE_BUILD:
             found.pop(name, None)
         beside = path / manifest.NAME
-        words, stated = _named(_bytes(beside) if beside.is_file() else b"", path.resolve().name, str(beside))
+        words, stated = named(contents_of(beside) if beside.is_file() else b"", path.resolve().name, str(beside))
     else:
         main, texts = path.name, {}
         found = _with_imported(path)
         about = inline.metadata(found[main], str(path))
         requirements = inline.requirements(about, str(path))
-        words, stated = _named(inline.manifest(about, str(path)), path.stem, str(path))
+        words, stated = named(inline.manifest(about, str(path)), path.stem, str(path))
     files = {f"{APP}/{name}": data for name, data in found.items()}
     return Project(path, f"/{APP}/{main}", files, words, stated, texts, requirements)
 
 
-def _named(words: bytes, name: str, source: str) -> tuple[bytes, Manifest]:
-    """A manifest, the name put before it where it has none."""
+def named(words: bytes, name: str, source: str) -> tuple[bytes, Manifest]:
+    """The manifest of a script, the name put before it where it has none. Raises `ProgramRejected`."""
     if not manifest.parse(words, source, bundle=False).name:
         words = b'name = "%s"\n' % _NOT_IN_A_NAME.sub("-", name).encode() + words
     stated = manifest.parse(words, source, bundle=True)
     for word in ("entry", "files"):
         if getattr(stated, word):
-            raise ProgramRejected(f"{source}: a Python program's module and files are made for it: it has no {word}")
+            raise ProgramRejected(f"{source}: a script's module and files are made for it: it has no {word}")
     return words, stated
 
 
-class _Gathered:
+class Gathered:
     """Files of one directory, counted."""
 
     def __init__(self, directory: Path) -> None:
-        self.directory, self.files, self._bytes = directory, dict[str, bytes](), 0
+        self.directory, self.files, self._size = directory, dict[str, bytes](), 0
 
     def add(self, name: str) -> bytes:
         if not name.isprintable():
             raise ProgramRejected(f"{self.directory}: {name!r}: a name of what cannot be printed, or is no UTF-8")
-        data = self.files[name] = _bytes(self.directory / name)
-        self._bytes += len(data)
+        data = self.files[name] = contents_of(self.directory / name)
+        self._size += len(data)
         if len(self.files) > MAX_ENTRIES:
             raise ProgramRejected(f"{self.directory}: over {MAX_ENTRIES} files, and no more are allowed")
-        if self._bytes > MAX_BYTES:
+        if self._size > MAX_BYTES:
             raise ProgramRejected(f"{self.directory}: over {MAX_BYTES} bytes with {name}, and no more are allowed")
         return data
 
@@ -127,8 +127,8 @@ class _Gathered:
 
 def _with_imported(script: Path) -> dict[str, bytes]:
     """A script, the modules and packages beside it that it imports, and those that they import."""
-    gathered = _Gathered(script.resolve().parent)
-    source = _bytes(script)
+    gathered = Gathered(script.resolve().parent)
+    source = contents_of(script)
     ahead, seen = list(_names(source)), {script.stem}
     while ahead:
         name = ahead.pop()
@@ -161,11 +161,11 @@ def _requirements(directory: Path) -> tuple[str, ...]:
     project = directory / "pyproject.toml"
     if not project.is_file():
         return ()
-    about = inline.tables(_bytes(project), str(project))
+    about = inline.tables(contents_of(project), str(project))
     return inline.requirements(inline.table(about, "project", str(project)), str(project))
 
 
-def _bytes(path: Path) -> bytes:
+def contents_of(path: Path) -> bytes:
     try:
         data = read_file(path, MAX_BYTES)
     except OSError as why:
