@@ -11,6 +11,7 @@ import pytest
 from benchmarks.daemon import running_node
 from benchmarks.interleave import Figure, Interleave, table
 from benchmarks.load import IDLE, processors_busy
+from benchmarks.texts import Guests
 
 _FIGURES: list[Figure] = []
 _NOTES: list[str] = []
@@ -20,6 +21,11 @@ _NOTES: list[str] = []
 def interleave(benchmark: Any) -> Interleave:
     """Compares two things turn by turn; see interleave.py."""
     return Interleave(benchmark, _FIGURES, _NOTES)
+
+
+@pytest.fixture(scope="module")
+def guests() -> Guests:
+    return Guests()
 
 
 @pytest.fixture(scope="module")
