@@ -5,23 +5,23 @@
 #include "options.h"
 #include "order.h"
 
-#define ORDER_OPTIONS                                                                                           \
-    {'b', 'b', "ignore-leading-blanks", NULL}, {'f', 'f', "ignore-case", NULL}, {'n', 'n', "numeric-sort", NULL}, \
-        {'r', 'r', "reverse", NULL}, {'s', 's', "stable", NULL}, {'u', 'u', "unique", NULL},                     \
-        {'z', 'z', "zero-terminated", NULL}, {'k', 'k', "key", "POS1[,POS2]"},                                  \
+#define ORDER_OPTIONS                                                                                                  \
+    {'b', 'b', "ignore-leading-blanks", NULL}, {'f', 'f', "ignore-case", NULL}, {'n', 'n', "numeric-sort", NULL},      \
+        {'r', 'r', "reverse", NULL}, {'s', 's', "stable", NULL}, {'u', 'u', "unique", NULL},                           \
+        {'z', 'z', "zero-terminated", NULL}, {'k', 'k', "key", "POS1[,POS2]"},                                         \
         {'t', 't', "field-separator", "SEP"}
 
-#define ORDER_USAGE                                                                                              \
-    "  -k, --key POS1[,POS2]       compare this piece of the lines; several: in their order. POS is FIELD[.BYTE],\n" \
-    "                              both from 1, and letters of b, f, n, r that are the key's own\n"              \
-    "  -t, --field-separator SEP   one byte, or \\0; without it a field begins with the blanks before it\n"       \
-    "  -n, --numeric-sort          by the decimal number at the beginning, of any length\n"                      \
-    "  -f, --ignore-case           small letters as capitals\n"                                                  \
-    "  -b, --ignore-leading-blanks\n"                                                                            \
-    "  -r, --reverse\n"                                                                                          \
-    "  -s, --stable                lines whose keys are equal stay in the order of the input\n"                  \
-    "  -u, --unique                only the first of lines whose keys are equal\n"                               \
-    "  -z, --zero-terminated       lines end with NUL\n"                                                         \
+#define ORDER_USAGE                                                                                                    \
+    "  -k, --key POS1[,POS2]       compare this piece of the lines; several: in their order. POS is FIELD[.BYTE],\n"   \
+    "                              both from 1, and letters of b, f, n, r that are the key's own\n"                    \
+    "  -t, --field-separator SEP   one byte, or \\0; without it a field begins with the blanks before it\n"            \
+    "  -n, --numeric-sort          by the decimal number at the beginning, of any length\n"                            \
+    "  -f, --ignore-case           small letters as capitals\n"                                                        \
+    "  -b, --ignore-leading-blanks\n"                                                                                  \
+    "  -r, --reverse\n"                                                                                                \
+    "  -s, --stable                lines whose keys are equal stay in the order of the input\n"                        \
+    "  -u, --unique                only the first of lines whose keys are equal\n"                                     \
+    "  -z, --zero-terminated       lines end with NUL\n"                                                               \
     "      --help\n"
 
 static _Noreturn void bad_key(const char *text, const char *why) {

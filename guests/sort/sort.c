@@ -15,7 +15,7 @@ static const Option OPTIONS[] = {ORDER_OPTIONS, {0}};
 
 static _Noreturn void too_large(void) {
     while (__builtin_wasm_memory_grow(0, 1) != SIZE_MAX) {} /* so that the limit itself can be told */
-    size_t limit = __builtin_wasm_memory_size(0) * PAGE_SIZE >> 20;
+    size_t limit = __builtin_wasm_memory_size(0) / ((1 << 20) / PAGE_SIZE);
     die(2, "standard input and 16 bytes for each of its lines need more than the memory limit of ",
         decimal(limit).digits, " MiB: allow more memory, or partition the input first");
 }
