@@ -102,7 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--photo", type=Path, metavar="FILE", help="write the demo's photograph to FILE, and build nothing"
     )
+    parser.add_argument(
+        "--python", action="store_true", help="build CPython with Pillow, and install it into this environment"
+    )
+    parser.add_argument(
+        "--wheel", type=Path, metavar="DIR", help="with --python: put its wheel into DIR, and install nothing"
+    )
     options = parser.parse_args(arguments)
+    if options.wheel and not options.python:
+        parser.error("--wheel goes with --python")
     if unknown := sorted(set(options.names) - set(names())):
         parser.error(f"no guest is named {', '.join(unknown)}; there are {', '.join(names())}")
     store = Store()
@@ -111,6 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from guests.photo import photo  # only here: it needs Pillow
 
             write_atomically(options.photo, photo(store))
+        elif options.python:
+            from guests.python.install import build_python  # only here: it reads all that it would build
+
+            build_python(store, options.wheel)
         else:
             zig = toolchain.version()
             for name in options.names or names():

@@ -8,6 +8,7 @@ distribution carries. pip compares the digest before it unpacks; the file that i
 
 import fnmatch
 import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -48,6 +50,12 @@ build_wheel = build_sdist = get_requires_for_build_sdist = None
 class __legacy__:
     get_requires_for_build_wheel = staticmethod(get_requires_for_build_wheel)
     prepare_metadata_for_build_wheel = staticmethod(prepare_metadata_for_build_wheel)
+
+    def build_wheel(self, *arguments):
+        raise NotImplementedError
+
+# Pillow's backend, which comes with it, derives from the class of this method.
+build_wheel = __legacy__().build_wheel
 """
 
 
@@ -175,6 +183,28 @@ def extract(archive: Path, patterns: Sequence[str], into: Path) -> None:
         raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
     if unmatched:
         raise SourceError(f"{archive.name} holds nothing that matches {', '.join(sorted(unmatched))}")
+
+
+def unpack(archive: Path, into: Path, without: Sequence[str] = ()) -> None:
+    """Unpacks a source archive, all of it but the files that match `without` (fnmatch, * spans folders), to `into`.
+
+    The archive's top folder is left off; links and other things that are no files are left out. Dates are kept, for
+    make goes by them. Raises SourceError for an archive that is damaged or would leave `into`.
+    """
+    try:
+        with tarfile.open(archive) as source:
+            for member in source:
+                name = member.name.removeprefix("./").partition("/")[2]
+                if not member.isreg() or any(fnmatch.fnmatchcase(name, pattern) for pattern in without):
+                    continue
+                reader = source.extractfile(member)
+                assert reader is not None  # it is a plain file
+                _extract_member(reader.read(MEMBER_LIMIT + 1), name, archive, into)
+                target = into / name
+                target.chmod(0o755 if member.mode & 0o100 else 0o644)
+                os.utime(target, (member.mtime, member.mtime))
+    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError, zlib.error) as error:
+        raise SourceError(f"{archive.name} cannot be unpacked: {error}") from error
 
 
 def _matching(name: str, patterns: Sequence[str]) -> set[str]:

@@ -30,6 +30,14 @@ def version() -> str:
         ) from None
 
 
+def executable() -> str:
+    """Where zig itself is. Raises ToolError when it is not installed."""
+    version()
+    import ziglang
+
+    return os.path.join(os.path.dirname(ziglang.__file__), "zig")
+
+
 class Zig:
     """The compiler at work in one folder. `cache` is where zig keeps its C library and the objects it has made."""
 
