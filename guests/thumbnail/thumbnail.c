@@ -4,13 +4,13 @@
  * not the decoder, makes the result), then scaled row by row. It comes out upright: EXIF's orientation is heeded and, as
  * all metadata but the colour profile, left behind.
  */
+#include <math.h>
+
 #include "../common/images/asked.h"
 #include "../common/images/fit.h"
+#include "../common/images/resample.h"
 #include "../common/images/room.h"
 #include "../common/memory.h"
-#include "resample.h"
-
-#include <math.h>
 
 const char *const program_name = "thumbnail";
 

@@ -8,37 +8,12 @@
  * Blending a component alone is right for all colour spaces that JPEG has, as they are linear in one another.
  */
 #include <math.h>
-#include <stdio.h>
 
-#include "jpeglib.h"
-#include "jerror.h"
-#include "jmemsys.h"
-
-#include "../common/memory.h"
 #include "watermark.h"
 
-static _Noreturn void fail(j_common_ptr picture) {
-    char message[JMSG_LENGTH_MAX];
-    if (picture->err->msg_code == JERR_OUT_OF_MEMORY) die(2, "not enough memory for this JPEG picture");
-    picture->err->format_message(picture, message);
-    die(2, "cannot read the JPEG picture: ", message);
-}
-
-/* A negative level warns that data is damaged or missing; libjpeg would go on and fill the picture with grey. */
-static void judge_message(j_common_ptr picture, int level) {
-    if (level >= 0) return;
-    switch (picture->err->msg_code) {
-        case JWRN_ADOBE_XFORM:
-        case JWRN_BOGUS_ICC:
-        case JWRN_EXTRANEOUS_DATA:
-        case JWRN_JFIF_MAJOR:
-            return; /* odd, but nothing of the picture is lost */
-        case JWRN_JPEG_EOF:
-            die(2, "the JPEG picture is truncated");
-        default:
-            fail(picture);
-    }
-}
+#include "../common/images/exif.h"
+#include "../common/images/room.h"
+#include "../common/images/turbo.h"
 
 static float cosines[8][8]; /* [frequency][place]: an orthonormal transform */
 
@@ -80,14 +55,10 @@ static void to_coefficients(float *samples, const UINT16 *quantisation, JCOEF *c
     for (int i = 0; i < 64; i++) coefficients[i] = quantised(values[i], quantisation[i], 1023);
 }
 
-/* What the ink's and the halo's colour come to in one component. */
+/* A component of a colour is a sum of these parts of red, green, blue and white. */
 typedef struct {
-    float ink, halo;
+    float white, rgb[3];
 } Paint;
-
-static float luma(const int *rgb) {
-    return 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
-}
 
 static float in_component(const j_decompress_ptr d, int component, const int *color) {
     int rgb[3] = {color[0], color[1], color[2]};
@@ -98,10 +69,21 @@ static float in_component(const j_decompress_ptr d, int component, const int *co
     if (d->jpeg_color_space == JCS_YCCK ? inverted : is_ink && !inverted)
         for (int i = 0; i < 3; i++) rgb[i] = 255 - rgb[i];
     if (d->jpeg_color_space == JCS_RGB || d->jpeg_color_space == JCS_CMYK) return (float)rgb[component];
-    float y = luma(rgb);
+    float y = 0.299f * rgb[0] + 0.587f * rgb[1] + 0.114f * rgb[2];
     if (component == 1) return 128 + (rgb[2] - y) / 1.772f;
     if (component == 2) return 128 + (rgb[0] - y) / 1.402f;
     return y;
+}
+
+static Paint paint_of(const j_decompress_ptr d, int component) {
+    static const int black[3] = {0};
+    Paint paint = {.white = in_component(d, component, black) / 255};
+    for (int i = 0; i < 3; i++) {
+        int pure[3] = {0};
+        pure[i] = 255;
+        paint.rgb[i] = in_component(d, component, pure) / 255 - paint.white;
+    }
+    return paint;
 }
 
 static int least(int a, int b) {
@@ -117,18 +99,21 @@ static int blend(const Mark *mark, Paint paint, float *samples, int x, int y, fl
         if (bottom <= 0 || top >= mark->height) continue;
         for (int column = 0; column < 8; column++) {
             int left = (int)floorf((x + column) * across) - mark->x, right = (int)ceilf((x + column + 1) * across) - mark->x;
-            int ink = 0, halo = 0, area = (bottom - top) * (right - left);
+            int red = 0, green = 0, blue = 0, weight = 0, area = (bottom - top) * (right - left);
             for (int v = top < 0 ? 0 : top; v < least(bottom, mark->height); v++)
                 for (int u = left < 0 ? 0 : left; u < least(right, mark->width); u++) {
-                    ink += mark->ink_weight[(size_t)v * mark->width + u];
-                    halo += mark->halo_weight[(size_t)v * mark->width + u];
+                    const uint8_t *pixel = mark->pixels + ((size_t)v * mark->width + u) * 4;
+                    red += pixel[0];
+                    green += pixel[1];
+                    blue += pixel[2];
+                    weight += pixel[3];
                 }
-            if (!(ink | halo)) continue;
-            float of_ink = (float)ink / (255.0f * area), of_halo = (float)halo / (255.0f * area);
+            if (!weight) continue;
+            float color = red * paint.rgb[0] + green * paint.rgb[1] + blue * paint.rgb[2] + weight * paint.white;
             float *sample = &samples[row * 8 + column];
             /* Clamped as any viewer clamps it, so that the mark is as strong as it was asked to be. */
             float old = fmaxf(0, fminf(255, *sample));
-            *sample = old * (1 - of_ink - of_halo) + paint.ink * of_ink + paint.halo * of_halo;
+            *sample = old * (1 - (float)weight / (255.0f * area)) + color / (float)area;
             any = 1;
         }
     }
@@ -165,40 +150,16 @@ static void mark_component(j_decompress_ptr d, jvirt_barray_ptr blocks, int inde
     }
 }
 
-static void copy_markers(j_decompress_ptr d, j_compress_ptr c) {
-    for (jpeg_saved_marker_ptr marker = d->marker_list; marker; marker = marker->next) {
-        /* The library writes these two itself. */
-        if (c->write_JFIF_header && marker->marker == JPEG_APP0 && marker->data_length >= 5 && !memcmp(marker->data, "JFIF", 5)) continue;
-        if (c->write_Adobe_marker && marker->marker == JPEG_APP0 + 14 && marker->data_length >= 5 && !memcmp(marker->data, "Adobe", 5)) continue;
-        jpeg_write_marker(c, marker->marker, marker->data, marker->data_length);
-    }
-}
-
-static int orientation_of(j_decompress_ptr d) {
-    for (jpeg_saved_marker_ptr marker = d->marker_list; marker; marker = marker->next)
-        if (marker->marker == JPEG_APP0 + 1 && marker->data_length > 6 && !memcmp(marker->data, "Exif\0", 6))
-            return exif_orientation(marker->data + 6, marker->data_length - 6);
-    return 1;
-}
-
-const Piece *mark_jpeg(const Style *style, const uint8_t *data, size_t size) {
+void mark_jpeg(const Style *style, const uint8_t *data, size_t size, File *file) {
     struct jpeg_decompress_struct d;
     struct jpeg_compress_struct c;
-    struct jpeg_error_mgr errors;
-    d.err = c.err = jpeg_std_error(&errors);
-    errors.error_exit = fail;
-    errors.emit_message = judge_message;
-    jpeg_create_decompress(&d);
-    jpeg_create_compress(&c);
-    jpeg_mem_src(&d, data, size);
-    jpeg_save_markers(&d, JPEG_COM, 0xffff);
-    for (int i = 0; i < 16; i++) jpeg_save_markers(&d, JPEG_APP0 + i, 0xffff);
-    jpeg_read_header(&d, TRUE);
-    check_dimensions(d.image_width, d.image_height);
-    if (d.data_precision != 8) die(2, "the JPEG picture has ", decimal((uint64_t)d.data_precision).digits, " bits a sample; only 8 are supported");
-    if (d.jpeg_color_space == JCS_UNKNOWN) die(2, "the JPEG picture has an unknown colour space");
-    Mark mark = make_mark(style, (int)d.image_width, (int)d.image_height, orientation_of(&d));
-
+    turbo_open(&d, data, size);
+    turbo_create(&c);
+    About about = turbo_about(&d);
+    int orientation = about.exif.data ? exif_orientation(about.exif.data, about.exif.size) : 1;
+    /* The result is about as large as the source. */
+    set_room_aside("the picture is", d.image_width, d.image_height, turbo_coefficients(&d) + (1 << 18) + size + size / 16);
+    Mark mark = make_mark(style, (int)d.image_width, (int)d.image_height, orientation);
     jvirt_barray_ptr *blocks = jpeg_read_coefficients(&d);
     jpeg_copy_critical_parameters(&d, &c);
     if (d.jpeg_color_space == JCS_CMYK) c.write_Adobe_marker = d.saw_Adobe_marker;
@@ -214,60 +175,12 @@ const Piece *mark_jpeg(const Style *style, const uint8_t *data, size_t size) {
             c.comp_info[i].quant_tbl_no = (i == 1 || i == 2) && (d.jpeg_color_space == JCS_YCbCr || d.jpeg_color_space == JCS_YCCK);
     }
     prepare_cosines();
-    int ink[3] = {style->red, style->green, style->blue}, halo[3] = {mark.halo, mark.halo, mark.halo};
     for (int i = 0; i < d.num_components; i++) {
-        Paint paint = {in_component(&d, i, ink), in_component(&d, i, halo)};
         const UINT16 *after = style->quality ? c.quant_tbl_ptrs[c.comp_info[i].quant_tbl_no]->quantval : before[i];
-        mark_component(&d, blocks[i], i, &mark, paint, before[i], after);
+        mark_component(&d, blocks[i], i, &mark, paint_of(&d, i), before[i], after);
     }
-    /* The result is about as large as the source; if it is larger, the library takes more. */
-    unsigned long file_size = size + size / 16 + PAGE_SIZE;
-    uint8_t *file = take_memory(file_size);
-    if (!file) die(2, "not enough memory for this JPEG picture");
-    jpeg_mem_dest(&c, &file, &file_size);
+    turbo_to_file(&c, file);
     jpeg_write_coefficients(&c, blocks);
-    copy_markers(&d, &c);
+    turbo_copy_segments(&d, &c);
     jpeg_finish_compress(&c);
-    static Piece whole;
-    whole = (Piece){NULL, file, file_size};
-    return &whole;
-}
-
-/* The library's system-dependent part, in place of its jmemnobs.c: coefficients come straight from WebAssembly. */
-void *jpeg_get_small(j_common_ptr picture, size_t size) {
-    (void)picture;
-    return malloc(size);
-}
-
-void jpeg_free_small(j_common_ptr picture, void *memory, size_t size) {
-    (void)picture, (void)size;
-    free(memory);
-}
-
-void *jpeg_get_large(j_common_ptr picture, size_t size) {
-    (void)picture;
-    return take_memory(size);
-}
-
-void jpeg_free_large(j_common_ptr picture, void *memory, size_t size) {
-    (void)picture, (void)memory, (void)size;
-}
-
-size_t jpeg_mem_available(j_common_ptr picture, size_t least_bytes, size_t most_bytes, size_t already) {
-    (void)picture, (void)least_bytes, (void)already;
-    return most_bytes;
-}
-
-void jpeg_open_backing_store(j_common_ptr picture, backing_store_ptr store, long size) {
-    (void)store, (void)size;
-    ERREXIT(picture, JERR_NO_BACKING_STORE);
-}
-
-long jpeg_mem_init(j_common_ptr picture) {
-    (void)picture;
-    return 0;
-}
-
-void jpeg_mem_term(j_common_ptr picture) {
-    (void)picture;
 }

@@ -1,225 +1,47 @@
-/* Text to mark: UTF-8, layout with kerning, anti-aliased glyphs, a soft halo around them, size and place.
- *
- * The mark is made upright, as the picture is looked at, and then turned to how the picture is stored.
- */
-#include <math.h>
-
+/* A stamp to the mark: placed in the picture as it is looked at, and turned to how it is stored. */
 #include "watermark.h"
 
-static void *get_memory(size_t size) {
-    void *memory = malloc(size ? size : 1);
-    if (!memory) die(2, "not enough memory for a mark of this size");
-    return memory;
-}
-
-#define STBTT_malloc(size, context) ((void)(context), get_memory(size))
-#define STBTT_free(memory, context) ((void)(context), free(memory))
-#define STBTT_STATIC
-#define STB_TRUETYPE_IMPLEMENTATION
-#include "stb_truetype.h"
-
-#define TEXT_LIMIT 1000 /* characters */
-
-static const uint8_t font_data[] = {
-#embed "Roboto-Medium.ttf"
-};
-
-typedef struct {
-    int glyph;
-    double x; /* of its origin, for a font of one pixel, kerning included */
-} Placed;
-
-typedef struct {
-    Placed glyphs[TEXT_LIMIT];
-    int count;
-    double left, top, right, bottom; /* of the ink, for a font of one pixel; y grows downwards from the base line */
-} Line;
-
-static stbtt_fontinfo font;
-static float em; /* the scale at which the font has one pixel */
-
-/* The next character of strict UTF-8, or -1. */
-static int32_t next_character(const uint8_t **at) {
-    const uint8_t *c = *at;
-    int more = *c < 0x80 ? 0 : *c >= 0xc2 && *c < 0xe0 ? 1 : *c >= 0xe0 && *c < 0xf0 ? 2 : *c >= 0xf0 && *c < 0xf5 ? 3 : -1;
-    if (more < 0) return -1;
-    int32_t value = more == 0 ? *c : *c & (0x3f >> more);
-    for (int i = 1; i <= more; i++) {
-        if ((c[i] & 0xc0) != 0x80) return -1; /* also the NUL that ends the text */
-        value = value << 6 | (c[i] & 0x3f);
-    }
-    if ((more == 2 && (value < 0x800 || (value >= 0xd800 && value < 0xe000))) ||
-        (more == 3 && (value < 0x10000 || value > 0x10ffff)))
-        return -1;
-    *at = c + more + 1;
-    return value;
-}
-
-static const char *hexadecimal(int32_t value) {
-    static char digits[8];
-    int at = 7;
-    digits[at] = 0;
-    for (int i = 0; i < 4 || value; i++, value >>= 4) digits[--at] = "0123456789ABCDEF"[value & 15];
-    return digits + at;
-}
-
-static void lay_out(const char *text, Line *line) {
-    if (!font.data && !stbtt_InitFont(&font, font_data, 0)) die(1, "the built-in font cannot be read");
-    em = stbtt_ScaleForMappingEmToPixels(&font, 1);
-    const uint8_t *at = (const uint8_t *)text;
-    double x = 0;
-    int visible = 0;
-    *line = (Line){.left = INFINITY, .top = INFINITY, .right = -INFINITY, .bottom = -INFINITY};
-    for (int previous = 0; *at;) {
-        int32_t character = next_character(&at);
-        if (character < 0) die(2, "--text is not valid UTF-8");
-        if (character < 0x20 || (character >= 0x7f && character < 0xa0))
-            die(2, "--text holds the control character U+", hexadecimal(character), "; it must be one line of plain text");
-        if (line->count == TEXT_LIMIT) die(2, "--text is longer than ", decimal(TEXT_LIMIT).digits, " characters");
-        int glyph = stbtt_FindGlyphIndex(&font, character);
-        if (!glyph) die(2, "--text holds U+", hexadecimal(character), ", for which the built-in font has no glyph");
-        if (previous) x += em * stbtt_GetGlyphKernAdvance(&font, previous, glyph);
-        int advance, bearing, left, bottom, right, top;
-        stbtt_GetGlyphHMetrics(&font, glyph, &advance, &bearing);
-        if (stbtt_GetGlyphBox(&font, glyph, &left, &bottom, &right, &top)) {
-            line->left = fmin(line->left, x + em * left);
-            line->right = fmax(line->right, x + em * right);
-            line->top = fmin(line->top, -em * top);
-            line->bottom = fmax(line->bottom, -em * bottom);
-            visible = 1;
-        }
-        line->glyphs[line->count++] = (Placed){glyph, x};
-        x += em * advance;
-        previous = glyph;
-    }
-    if (!line->count) die(2, "--text is empty");
-    if (!visible) die(2, "--text holds nothing but white space");
-}
-
-/* Draws the line into a plane of coverage, its ink's top left corner at (pad, pad). */
-static uint8_t *draw(const Line *line, double size, int pad, int width, int height) {
-    uint8_t *plane = get_memory((size_t)width * height);
-    memset(plane, 0, (size_t)width * height);
-    float scale = (float)(em * size);
-    int base = pad - (int)floor(line->top * size);
-    for (int i = 0; i < line->count; i++) {
-        double x = pad + (line->glyphs[i].x - line->left) * size;
-        float shift = (float)(x - floor(x));
-        int left, top, right, bottom, glyph = line->glyphs[i].glyph;
-        stbtt_GetGlyphBitmapBoxSubpixel(&font, glyph, scale, scale, shift, 0, &left, &top, &right, &bottom);
-        int w = right - left, h = bottom - top;
-        if (w <= 0 || h <= 0) continue;
-        uint8_t *bitmap = get_memory((size_t)w * h);
-        stbtt_MakeGlyphBitmapSubpixel(&font, bitmap, w, h, w, scale, scale, shift, 0, glyph);
-        for (int row = 0; row < h; row++) {
-            int y = base + top + row;
-            if (y < 0 || y >= height) continue;
-            for (int column = 0; column < w; column++) {
-                int to = (int)floor(x) + left + column;
-                if (to < 0 || to >= width) continue;
-                uint8_t *pixel = &plane[(size_t)y * width + to], cover = bitmap[(size_t)row * w + column];
-                if (cover > *pixel) *pixel = cover;
-            }
-        }
-        free(bitmap);
-    }
-    return plane;
-}
-
-/* One pass of a box blur along lines of `count` pixels `step` apart. */
-static void blur_lines(uint8_t *plane, int lines, size_t line_step, int count, size_t step, int radius) {
-    uint8_t *line = get_memory((size_t)count);
-    for (int i = 0; i < lines; i++) {
-        uint8_t *at = plane + i * line_step;
-        for (int k = 0; k < count; k++) line[k] = at[k * step];
-        int sum = 0;
-        for (int k = 0; k < radius && k < count; k++) sum += line[k];
-        for (int k = 0; k < count; k++) {
-            if (k + radius < count) sum += line[k + radius];
-            if (k > radius) sum -= line[k - radius - 1];
-            at[k * step] = (uint8_t)(sum / (2 * radius + 1));
-        }
-    }
-    free(line);
-}
-
-/* Where the upright pixel (u, v) lies in a stored picture of width x height: EXIF's eight orientations. */
-static void stored_place(int orientation, int width, int height, int u, int v, int *x, int *y) {
-    int turned = orientation >= 5;
-    *x = turned ? v : u;
-    *y = turned ? u : v;
-    if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8) *x = width - 1 - *x;
-    if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) *y = height - 1 - *y;
-}
+#include "../common/images/picture.h"
+#include "../common/images/room.h"
 
 static int least(int a, int b) {
     return a < b ? a : b;
 }
 
+int margin_for(const Style *style, int otherwise, int width, int height) {
+    int shorter = least(width, height);
+    if (style->margin < 0) return least(otherwise, shorter / 10);
+    if (2 * style->margin >= shorter)
+        die(2, "--margin ", decimal((uint64_t)style->margin).digits, " leaves no room in a picture of ",
+            decimal((uint64_t)width).digits, " x ", decimal((uint64_t)height).digits, " pixels");
+    return style->margin;
+}
+
+void place(const Style *style, int margin, int width, int height, Stamp *stamp, int stamp_width, int stamp_height) {
+    Position at = style->position;
+    stamp->left = at == CENTER ? (width - stamp_width) / 2 : at == BOTTOM_LEFT || at == TOP_LEFT ? margin : width - margin - stamp_width;
+    stamp->top = at == CENTER ? (height - stamp_height) / 2 : at == TOP_LEFT || at == TOP_RIGHT ? margin : height - margin - stamp_height;
+}
+
 Mark make_mark(const Style *style, int picture_width, int picture_height, int orientation) {
-    static Line line;
-    lay_out(style->text, &line);
     int turned = orientation >= 5;
     int width = turned ? picture_height : picture_width, height = turned ? picture_width : picture_height;
-    int shorter = least(width, height);
-
-    double size = style->size ? style->size : fmax(10, shorter * 0.05);
-    int margin = style->margin >= 0 ? style->margin : least((int)ceil(size / 2), shorter / 10);
-    if (style->margin >= 0 && 2 * margin >= shorter)
-        die(2, "--margin ", decimal((uint64_t)margin).digits, " leaves no room in a picture of ",
-            decimal((uint64_t)width).digits, " x ", decimal((uint64_t)height).digits, " pixels");
-    /* Two pixels less: what rounding and anti-aliasing may add. */
-    double room_x = fmax(width - 2 * margin - 2, 0.5), room_y = fmax(height - 2 * margin - 2, 0.5);
-    size = fmin(size, fmin(room_x / (line.right - line.left), room_y / (line.bottom - line.top)));
-
-    int radius = (int)fmax(1, round(size / 24)), pad = 3 * radius + 1;
-    int ink_width = (int)ceil((line.right - line.left) * size) + 1, ink_height = (int)ceil((line.bottom - line.top) * size) + 1;
-    int w = ink_width + 2 * pad, h = ink_height + 2 * pad;
-
-    uint8_t *ink = draw(&line, size, pad, w, h), *halo = get_memory((size_t)w * h);
-    memcpy(halo, ink, (size_t)w * h);
-    for (int pass = 0; pass < 3; pass++) {
-        blur_lines(halo, h, (size_t)w, w, 1, radius);
-        blur_lines(halo, w, 1, h, (size_t)w, radius);
-    }
-    for (size_t i = 0; i < (size_t)w * h; i++) {
-        double of_ink = ink[i] / 255.0 * style->opacity;
-        double of_halo = fmin(1, halo[i] / 255.0 * 1.6) * 0.5 * style->opacity;
-        ink[i] = (uint8_t)(of_ink * 255 + 0.5);
-        halo[i] = (uint8_t)(of_halo * (1 - of_ink) * 255); /* not rounded: the sum must not pass 255 */
-    }
-
-    int left = style->position == CENTER ? (width - ink_width) / 2
-               : style->position == BOTTOM_LEFT || style->position == TOP_LEFT ? margin
-                                                                               : width - margin - ink_width;
-    int top = style->position == CENTER ? (height - ink_height) / 2
-              : style->position == TOP_LEFT || style->position == TOP_RIGHT ? margin
-                                                                            : height - margin - ink_height;
-    left -= pad;
-    top -= pad;
+    Stamp stamp = style->text ? text_stamp(style, width, height) : logo_stamp(style, width, height);
     /* What is seen of it, and where that lies in the stored picture. */
-    int u0 = left < 0 ? -left : 0, v0 = top < 0 ? -top : 0, u1 = least(w, width - left), v1 = least(h, height - top);
-    Mark mark = {.halo = 299 * style->red + 587 * style->green + 114 * style->blue < 100000 ? 255 : 0};
-    if (u0 >= u1 || v0 >= v1) return mark;
-    int x0, y0, x1, y1;
-    stored_place(orientation, picture_width, picture_height, left + u0, top + v0, &x0, &y0);
-    stored_place(orientation, picture_width, picture_height, left + u1 - 1, top + v1 - 1, &x1, &y1);
-    mark.x = least(x0, x1);
-    mark.y = least(y0, y1);
-    mark.width = turned ? v1 - v0 : u1 - u0;
-    mark.height = turned ? u1 - u0 : v1 - v0;
-    uint8_t *ink_weight = get_memory((size_t)mark.width * mark.height), *halo_weight = get_memory((size_t)mark.width * mark.height);
+    int u0 = stamp.left < 0 ? -stamp.left : 0, v0 = stamp.top < 0 ? -stamp.top : 0;
+    int u1 = least(stamp.width, width - stamp.left), v1 = least(stamp.height, height - stamp.top);
+    if (u0 >= u1 || v0 >= v1) return (Mark){0};
+    uint32_t x0, y0, x1, y1, w = (uint32_t)picture_width, h = (uint32_t)picture_height;
+    stored_place(orientation, w, h, (uint32_t)(stamp.left + u0), (uint32_t)(stamp.top + v0), &x0, &y0);
+    stored_place(orientation, w, h, (uint32_t)(stamp.left + u1 - 1), (uint32_t)(stamp.top + v1 - 1), &x1, &y1);
+    Mark mark = {.x = (int)(x0 < x1 ? x0 : x1), .y = (int)(y0 < y1 ? y0 : y1), .width = turned ? v1 - v0 : u1 - u0, .height = turned ? u1 - u0 : v1 - v0};
+    uint8_t *pixels = room_or_die((uint64_t)mark.width * mark.height * 4);
     for (int v = v0; v < v1; v++)
         for (int u = u0; u < u1; u++) {
-            int x, y;
-            stored_place(orientation, picture_width, picture_height, left + u, top + v, &x, &y);
-            size_t to = (size_t)(y - mark.y) * mark.width + (x - mark.x);
-            ink_weight[to] = ink[(size_t)v * w + u];
-            halo_weight[to] = halo[(size_t)v * w + u];
+            uint32_t x, y;
+            stored_place(orientation, w, h, (uint32_t)(stamp.left + u), (uint32_t)(stamp.top + v), &x, &y);
+            memcpy(pixels + ((size_t)((int)y - mark.y) * mark.width + ((int)x - mark.x)) * 4, stamp.pixels + ((size_t)v * stamp.width + u) * 4, 4);
         }
-    free(ink);
-    free(halo);
-    mark.ink_weight = ink_weight;
-    mark.halo_weight = halo_weight;
+    mark.pixels = pixels;
     return mark;
 }

@@ -1,43 +1,40 @@
-/* watermark: draws a text on a JPEG or PNG picture and returns it in the same format.
+/* watermark: draws a text or a logo on a JPEG or PNG picture and returns it in the same format.
  *
  * Nothing is written before the whole result is in memory: a picture that turns out damaged gives an error and not one
  * byte of output.
  */
+#include "../common/images/asked.h"
+#include "../common/images/kinds.h"
 #include "../common/memory.h"
 #include "watermark.h"
 
-const char *const program_name = "watermark";
+static char name[16] = "watermark";
+const char *const program_name = name;
 
 static const char help[] =
-    "usage: watermark --text TEXT [option]...\n"
-    "Draws TEXT on the JPEG or PNG of standard input; the same format goes to standard output.\n"
+    "usage: watermark (--text TEXT | --logo) [option]...\n"
+    "Draws TEXT, or a logo, on the JPEG or PNG of standard input; the same format goes to standard output.\n"
     "  --text TEXT        UTF-8, one line (Latin, Greek, Cyrillic)\n"
-    "  --size N           font size in pixels (default: 5 % of the picture's shorter side);\n"
-    "                     less where the text would not fit the picture\n"
+    "  --logo             the PNG or JPEG of the input `logo` (--in logo=FILE; over HTTP\n"
+    "                     in.logo=/CONTAINER/OBJECT), its transparency heeded\n"
+    "  --size N|N%        of the text, the font's in pixels, or in percent of the picture's shorter side\n"
+    "                     (default 5%); of a logo its width in pixels, or in percent of the picture's\n"
+    "                     (default 20%); less where it would not fit the picture\n"
     "  --position WHERE   bottom-right (default), bottom-left, top-right, top-left, center\n"
-    "  --opacity X        0 to 1 (default 0.6)\n"
+    "  --opacity X        0 to 1 (default 0.6; of a logo 1)\n"
     "  --color RRGGBB     of the text (default FFFFFF)\n"
-    "  --margin N         pixels to the picture's edge (default: half the font size)\n"
+    "  --margin N         pixels to the picture's edge (default: half the font size; of a logo 2.5 % of\n"
+    "                     the picture's shorter side)\n"
     "  --quality N        of a JPEG: encode anew with quality 1 to 100 (default: leave the picture's\n"
-    "                     own; then all but the marked part stays exactly as it is)\n"
-    "Limits: 32000 pixels a side, 100 megapixels.\n";
+    "                     own; then all but the marked part stays exactly as it is)\n";
 
-void check_dimensions(uint64_t width, uint64_t height) {
-    const char *problem = NULL;
-    if (!width || !height) problem = "; it is empty";
-    else if (width > SIDE_LIMIT || height > SIDE_LIMIT) problem = "; the limit is 32000 a side";
-    else if (width * height > AREA_LIMIT) problem = "; the limit is 100 megapixels";
-    if (problem) die(2, "the picture is ", decimal(width).digits, " x ", decimal(height).digits, " pixels", problem);
-}
+static const Option options[] = {
+    {'t', 0, "text", "TEXT"}, {'l', 0, "logo", NULL}, {'s', 0, "size", "N"}, {'p', 0, "position", "WHERE"}, {'o', 0, "opacity", "X"},
+    {'c', 0, "color", "RRGGBB"}, {'m', 0, "margin", "N"}, {'q', 0, "quality", "N"}, {0},
+};
 
-static int parse_int(const char *option, const char *value, int least, int most) {
-    int number = 0;
-    const char *c = value;
-    for (; *c >= '0' && *c <= '9' && number <= most; c++) number = number * 10 + (*c - '0');
-    if (c == value || *c || number < least || number > most)
-        die(2, option, " ", value, ": must be a whole number from ", decimal((uint64_t)least).digits, " to ",
-            decimal((uint64_t)most).digits);
-    return number;
+void speak_of_logo(int on) {
+    strcpy(name, on ? "watermark: logo" : "watermark");
 }
 
 /* 0 to 1, written as a plain decimal. */
@@ -52,23 +49,17 @@ static double parse_fraction(const char *option, const char *value) {
     return number;
 }
 
-static void parse_color(Style *style, const char *option, const char *value) {
-    const char *digits = value + (*value == '#');
-    uint32_t color = 0;
-    int count = 0;
-    for (; digits[count]; count++) {
-        char c = digits[count];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-        if (digit < 0 || count == 6) {
-            count = 0;
-            break;
-        }
-        color = color << 4 | (uint32_t)digit;
+/* N, or N%. */
+static void parse_size(Style *style, const Arguments *arguments) {
+    size_t size = strlen(arguments->value);
+    if (!size || arguments->value[size - 1] != '%') {
+        style->size = (int)number_of(arguments, 1, 10000);
+        return;
     }
-    if (count != 6) die(2, option, " ", value, ": must be six hexadecimal digits, RRGGBB");
-    style->red = (int)(color >> 16);
-    style->green = (int)(color >> 8 & 255);
-    style->blue = (int)(color & 255);
+    char digits[4] = {0};
+    if (size <= sizeof digits) memcpy(digits, arguments->value, size - 1);
+    style->percent = strspn(digits, "0123456789") == size - 1 ? atoi(digits) : 0;
+    if (style->percent < 1 || style->percent > 100) die(2, arguments->name, " ", arguments->value, ": must be from 1% to 100%");
 }
 
 static Position parse_position(const char *option, const char *value) {
@@ -79,50 +70,42 @@ static Position parse_position(const char *option, const char *value) {
 }
 
 static Style parse_arguments(int argc, char **argv) {
-    static const char *const options[] = {"--text", "--size", "--position", "--opacity", "--color", "--margin", "--quality"};
-    Style style = {.margin = -1, .opacity = 0.6, .red = 255, .green = 255, .blue = 255};
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "--help")) {
-            if (write_all(1, help, sizeof help - 1)) _exit(1);
-            _exit(0);
-        }
-        size_t which = 0, count = sizeof options / sizeof *options, length = 0;
-        for (; which < count; which++) {
-            length = strlen(options[which]);
-            if (!strncmp(argv[i], options[which], length) && (!argv[i][length] || argv[i][length] == '=')) break;
-        }
-        if (which == count) die(2, argv[i], ": no such option; --help lists them");
-        const char *option = options[which], *value = argv[i] + length + 1;
-        if (!argv[i][length]) {
-            if (++i == argc) die(2, option, " needs a value");
-            value = argv[i];
-        }
-        switch (which) {
-            case 0: style.text = value; break;
-            case 1: style.size = parse_int(option, value, 1, 10000); break;
-            case 2: style.position = parse_position(option, value); break;
-            case 3: style.opacity = parse_fraction(option, value); break;
-            case 4: parse_color(&style, option, value); break;
-            case 5: style.margin = parse_int(option, value, 0, SIDE_LIMIT); break;
-            case 6: style.quality = parse_int(option, value, 1, 100); break;
-        }
+    Style style = {.margin = -1, .opacity = -1, .red = 255, .green = 255, .blue = 255};
+    int logo = 0;
+    uint8_t rgb[3];
+    Arguments arguments = arguments_of(argc, argv, options, help);
+    for (int which; (which = next_argument(&arguments)) != NO_MORE;) switch (which) {
+        case 't': style.text = arguments.value; break;
+        case 'l': logo = 1; break;
+        case 's': parse_size(&style, &arguments); break;
+        case 'p': style.position = parse_position(arguments.name, arguments.value); break;
+        case 'o': style.opacity = parse_fraction(arguments.name, arguments.value); break;
+        case 'c':
+            color_asked(&arguments, rgb);
+            style.red = rgb[0], style.green = rgb[1], style.blue = rgb[2];
+            break;
+        case 'm': style.margin = (int)number_of(&arguments, 0, 65535); break;
+        case 'q': style.quality = (int)number_of(&arguments, 1, 100); break;
+        default: die(2, arguments.value, ": there is no such argument; --help lists the options");
     }
-    if (!style.text) die(2, "--text TEXT is missing; --help lists the options");
+    if (!style.text && !logo) die(2, "--text TEXT or --logo is missing; --help lists the options");
+    if (style.text && logo) die(2, "--text and --logo exclude each other");
+    if (style.opacity < 0) style.opacity = logo ? 1 : 0.6;
     return style;
 }
 
 int main(int argc, char **argv) {
-    static const uint8_t png[8] = {137, 'P', 'N', 'G', '\r', '\n', 26, '\n'};
     Style style = parse_arguments(argc, argv);
-    make_mark(&style, 1000, 1000, 1); /* dies now, before the input is read, if the text cannot be drawn */
+    if (style.text) check_text(style.text); /* before the input is read */
+    else read_logo();
     size_t size;
     const uint8_t *data = read_input(&size);
-    const Piece *piece = NULL;
-    if (!size) die(2, "the input is empty");
-    if (size >= 3 && data[0] == 0xff && data[1] == 0xd8 && data[2] == 0xff) piece = mark_jpeg(&style, data, size);
-    else if (size >= 8 && !memcmp(data, png, 8)) piece = mark_png(&style, data, size);
-    else die(2, "the input is neither a JPEG nor a PNG picture");
-    for (; piece; piece = piece->next)
-        if (write_all(1, piece->data, piece->size)) die(1, "cannot write standard output: ", strerror(errno));
+    File file = {0};
+    switch (kind_of(data, size)) {
+        case JPEG: mark_jpeg(&style, data, size, &file); break;
+        case PNG: mark_png(&style, data, size, &file); break;
+        default: refuse_kind(data, size, "JPEG and PNG");
+    }
+    file_write(&file);
     return 0;
 }

@@ -1,57 +1,66 @@
 /* What the parts of `watermark` share: what was asked for, and the mark that is to be drawn.
  *
  *   watermark.c  arguments, input, which format
- *   mark.c       text -> mark: two small planes of weights, already where and how they lie in the stored picture
- *   exif.c       how a stored picture is turned for display
+ *   mark.c       a stamp -> the mark: where and how it lies in the stored picture
+ *   text.c       text -> a stamp
+ *   logo.c       the picture of a second channel -> a stamp
  *   jpeg.c       a mark onto a JPEG's coefficients
  *   png.c        a mark onto a PNG's rows
  */
 #ifndef WATERMARK_H
 #define WATERMARK_H
 
+#include "../common/images/file.h"
 #include "../common/io.h"
-
-#define SIDE_LIMIT 32000              /* pixels a side */
-#define AREA_LIMIT (100 * 1000 * 1000) /* pixels in all */
 
 typedef enum { BOTTOM_RIGHT, BOTTOM_LEFT, TOP_RIGHT, TOP_LEFT, CENTER } Position;
 
 typedef struct {
-    const char *text;
-    int size;    /* of the font, in pixels; 0: by the picture's size */
-    int margin;  /* in pixels; -1: by the font's size */
-    int quality; /* of a JPEG: 1 to 100; 0: as it is */
+    const char *text; /* NULL: the logo */
+    int size;         /* of the font, or the logo's width, in pixels; 0: by the picture's size */
+    int percent;      /* the same, of the picture's shorter side, or of its width; 0: not so */
+    int margin;       /* in pixels; -1: by the mark's size */
+    int quality;      /* of a JPEG: 1 to 100; 0: as it is */
     Position position;
     double opacity; /* 0 to 1 */
     int red, green, blue;
 } Style;
 
-/* The mark in the stored picture's coordinates: for each pixel the weights, in 255ths, with which the colours of the
- * ink and of its halo replace what is there. Their sum is at most 255. The rectangle lies within the picture. */
+/* What is drawn, upright, as the picture is looked at. Each pixel is four bytes: red, green, blue, already multiplied by
+ * its weight, and the weight, in 255ths, with which it replaces what is there. */
+typedef struct {
+    int left, top, width, height; /* where it lies; it may reach beyond the picture */
+    uint8_t *pixels;
+} Stamp;
+
+/* Dies when the text cannot be drawn. To be called before the picture is read, so that its author need not wait. */
+void check_text(const char *text);
+
+/* A stamp for a picture that is looked at as width x height. */
+Stamp text_stamp(const Style *style, int width, int height);
+/* Whether messages are about the logo from here on. */
+void speak_of_logo(int on);
+/* Reads the logo, and later makes a stamp of it. */
+void read_logo(void);
+Stamp logo_stamp(const Style *style, int width, int height);
+
+/* The margin that was asked for, or else that one; dies when it leaves no room. */
+int margin_for(const Style *style, int otherwise, int width, int height);
+/* Where something of that size lies. */
+void place(const Style *style, int margin, int width, int height, Stamp *stamp, int stamp_width, int stamp_height);
+
+/* The stamp in the stored picture's coordinates. The rectangle lies within the picture; it is empty (width 0) when nothing
+ * of the mark would show. */
 typedef struct {
     int x, y, width, height;
-    int halo; /* the halo's colour: a grey of this value */
-    const uint8_t *ink_weight, *halo_weight;
+    const uint8_t *pixels;
 } Mark;
 
-/* The rectangle is empty (width 0) when nothing of the mark would show. `orientation` as EXIF has it, 1 to 8. */
+/* `orientation` as EXIF has it, 1 to 8. */
 Mark make_mark(const Style *style, int picture_width, int picture_height, int orientation);
 
-/* 1 (as stored) to 8, from a TIFF structure as EXIF keeps it; 1 when it does not say. */
-int exif_orientation(const uint8_t *tiff, size_t size);
-
-/* Dies unless the dimensions are within the limits above. To be called before memory is taken for the picture. */
-void check_dimensions(uint64_t width, uint64_t height);
-
-/* A finished file, in pieces, so that it can grow without being moved. */
-typedef struct Piece {
-    struct Piece *next;
-    const uint8_t *data;
-    size_t size;
-} Piece;
-
 /* The whole marked picture as a file; dies when `data` is not one whole valid file of that format. */
-const Piece *mark_jpeg(const Style *style, const uint8_t *data, size_t size);
-const Piece *mark_png(const Style *style, const uint8_t *data, size_t size);
+void mark_jpeg(const Style *style, const uint8_t *data, size_t size, File *file);
+void mark_png(const Style *style, const uint8_t *data, size_t size, File *file);
 
 #endif

@@ -225,7 +225,7 @@ def test_the_halo_makes_the_mark_visible_on_its_own_colour(run: "Runner") -> Non
 
 
 def test_help(run: "Runner") -> None:
-    assert run("watermark", "--help").expect().startswith(b"usage: watermark --text TEXT")
+    assert run("watermark", "--help").expect().startswith(b"usage: watermark (--text TEXT | --logo)")
 
 
 # --- PNG ----------------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ typedef struct {
 } Decoder;
 
 void jpeg_open(Source *source, const uint8_t *data, size_t size) {
-    static Decoder decoder;
-    j_decompress_ptr d = &decoder.d;
+    Decoder *decoder = room_or_die(sizeof *decoder);
+    *decoder = (Decoder){0};
+    j_decompress_ptr d = &decoder->d;
     turbo_open(d, data, size);
-    source->decoder = &decoder;
+    source->decoder = decoder;
     source->about = turbo_about(d);
     source->width = d->image_width;
     source->height = d->image_height;

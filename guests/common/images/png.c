@@ -90,25 +90,26 @@ static Bytes find_xmp(spng_ctx *from) {
 }
 
 void png_open(Source *source, const uint8_t *data, size_t size) {
-    static Decoder decoder;
+    Decoder *decoder = room_or_die(sizeof *decoder);
+    *decoder = (Decoder){0};
     check_whole(data, size);
-    decoder.from = spng_ctx_new(0);
-    if (!decoder.from) png_check(SPNG_EMEM, "");
-    png_check(spng_set_png_buffer(decoder.from, data, size), "cannot read");
-    png_check(spng_set_chunk_limits(decoder.from, CHUNK_LIMIT, CHUNKS_LIMIT), "cannot read");
-    png_check(spng_get_ihdr(decoder.from, &decoder.header), "cannot read");
+    decoder->from = spng_ctx_new(0);
+    if (!decoder->from) png_check(SPNG_EMEM, "");
+    png_check(spng_set_png_buffer(decoder->from, data, size), "cannot read");
+    png_check(spng_set_chunk_limits(decoder->from, CHUNK_LIMIT, CHUNKS_LIMIT), "cannot read");
+    png_check(spng_get_ihdr(decoder->from, &decoder->header), "cannot read");
     struct spng_trns transparency;
     struct spng_iccp profile;
     struct spng_exif exif;
-    source->decoder = &decoder;
-    source->width = decoder.header.width;
-    source->height = decoder.header.height;
-    plan(source, &decoder, !spng_get_trns(decoder.from, &transparency));
-    decoder.row_size = (size_t)source->width * source->channels * (decoder.wide ? 2 : 1);
-    if (!spng_get_exif(decoder.from, &exif)) source->about.exif = (Bytes){(const uint8_t *)exif.data, exif.length};
-    if (!spng_get_iccp(decoder.from, &profile)) source->about.icc = (Bytes){(const uint8_t *)profile.profile, profile.profile_len};
-    source->about.xmp = find_xmp(decoder.from);
-    source->about.png = decoder.from;
+    source->decoder = decoder;
+    source->width = decoder->header.width;
+    source->height = decoder->header.height;
+    plan(source, decoder, !spng_get_trns(decoder->from, &transparency));
+    decoder->row_size = (size_t)source->width * source->channels * (decoder->wide ? 2 : 1);
+    if (!spng_get_exif(decoder->from, &exif)) source->about.exif = (Bytes){(const uint8_t *)exif.data, exif.length};
+    if (!spng_get_iccp(decoder->from, &profile)) source->about.icc = (Bytes){(const uint8_t *)profile.profile, profile.profile_len};
+    source->about.xmp = find_xmp(decoder->from);
+    source->about.png = decoder->from;
 }
 
 uint64_t png_source_need(const Source *source) {
@@ -177,7 +178,14 @@ static int append(spng_ctx *context, void *user, void *data, size_t size) {
     return 0;
 }
 
-static void write_about(spng_ctx *to, const About *about) {
+static void write_about(spng_ctx *to, const struct spng_ihdr *header, const About *about) {
+    struct spng_ihdr before;
+    struct spng_sbit sbit;
+    struct spng_bkgd background;
+    if (about->png && !spng_get_ihdr(about->png, &before) && before.color_type == header->color_type && before.bit_depth == header->bit_depth) {
+        if (!spng_get_sbit(about->png, &sbit)) png_check(spng_set_sbit(to, &sbit), "cannot keep the sample depth of");
+        if (!spng_get_bkgd(about->png, &background)) png_check(spng_set_bkgd(to, &background), "cannot keep the background of");
+    }
     if (about->icc.data) {
         struct spng_iccp profile = {.profile_name = "ICC profile", .profile_len = about->icc.size, .profile = (char *)about->icc.data};
         png_check(spng_set_iccp(to, &profile), "cannot keep the colour profile in");
@@ -212,7 +220,7 @@ void png_target_start(Target *target) {
     struct spng_ihdr header = {.width = target->width, .height = target->height, .bit_depth = target->wide ? 16 : 8,
                                .color_type = types[target->channels]};
     spng_ctx *to = target->encoder = png_encoder(&target->file, &header, target->method);
-    write_about(to, target->about);
+    write_about(to, &header, target->about);
     png_check(spng_encode_image(to, NULL, 0, SPNG_FMT_PNG, SPNG_ENCODE_PROGRESSIVE | SPNG_ENCODE_FINALIZE), "cannot write");
 }
 

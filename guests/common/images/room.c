@@ -2,10 +2,14 @@
 
 #include "../memory.h"
 
+#define REGIONS 4
+
+/* What is set aside and not used yet; one region for each picture that is at hand. */
 static struct {
     uint8_t *at;
     size_t left;
-} aside;
+} aside[REGIONS];
+static int regions;
 
 void check_sides(uint64_t width, uint64_t height) {
     const char *problem = NULL;
@@ -26,9 +30,9 @@ void set_room_aside(const char *what, uint64_t width, uint64_t height, uint64_t 
     bytes += bytes / 64 + 2 * PAGE_SIZE; /* for what is rounded up */
     uint64_t limit = (uint64_t)__builtin_wasm_memory_size(0) * PAGE_SIZE;
     uint8_t *memory = bytes < SIZE_MAX - PAGE_SIZE ? take_memory((size_t)bytes) : NULL;
-    if (memory) {
-        aside.at = memory;
-        aside.left = (size_t)bytes;
+    if (memory && regions < REGIONS) {
+        aside[regions].at = memory;
+        aside[regions++].left = (size_t)bytes;
         return;
     }
     uint64_t left = taken_to_the_last(), pixels = width * height;
@@ -43,11 +47,14 @@ void set_room_aside(const char *what, uint64_t width, uint64_t height, uint64_t 
 void *room(size_t size) {
     if (size > SIZE_MAX - 16) return NULL;
     size = (size + 15) & ~(size_t)15;
-    if (size > aside.left) return take_memory(size);
-    void *memory = aside.at;
-    aside.at += size;
-    aside.left -= size;
-    return memory;
+    for (int i = regions; i-- > 0;) {
+        if (size > aside[i].left) continue;
+        void *memory = aside[i].at;
+        aside[i].at += size;
+        aside[i].left -= size;
+        return memory;
+    }
+    return take_memory(size);
 }
 
 void *room_or_die(uint64_t size) {

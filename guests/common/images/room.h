@@ -15,7 +15,7 @@
 void check_sides(uint64_t width, uint64_t height);
 
 /* Sets `bytes` aside, which a picture of these dimensions needs; dies with what the limit would allow, in a sentence that
- * begins with `what`, such as "the picture is". To be called once, before anything is decoded. */
+ * begins with `what`, such as "the picture is". To be called before anything is decoded; again for another picture. */
 void set_room_aside(const char *what, uint64_t width, uint64_t height, uint64_t bytes);
 
 /* A large piece, at a multiple of 16; out of what was set aside as long as that lasts. NULL: the limit does not allow it.

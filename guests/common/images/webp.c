@@ -59,18 +59,19 @@ static void read_chunks(Source *source, const uint8_t *data, size_t size) {
 }
 
 void webp_open(Source *source, const uint8_t *data, size_t size) {
-    static Decoder decoder;
-    decoder.data = data;
-    decoder.size = size;
-    VP8StatusCode status = WebPGetFeatures(data, size, &decoder.features);
+    Decoder *decoder = room_or_die(sizeof *decoder);
+    *decoder = (Decoder){0};
+    decoder->data = data;
+    decoder->size = size;
+    VP8StatusCode status = WebPGetFeatures(data, size, &decoder->features);
     if (status) refuse(status);
-    if (decoder.features.has_animation) die(2, "the WebP picture is an animation, which is not supported");
+    if (decoder->features.has_animation) die(2, "the WebP picture is an animation, which is not supported");
     read_chunks(source, data, size);
-    source->decoder = &decoder;
-    source->width = (uint32_t)decoder.features.width;
-    source->height = (uint32_t)decoder.features.height;
-    source->channels = decoder.features.has_alpha ? 4 : 3;
-    source->lossless = decoder.features.format == 2;
+    source->decoder = decoder;
+    source->width = (uint32_t)decoder->features.width;
+    source->height = (uint32_t)decoder->features.height;
+    source->channels = decoder->features.has_alpha ? 4 : 3;
+    source->lossless = decoder->features.format == 2;
 }
 
 void webp_scale(Source *source, uint32_t least_width, uint32_t least_height) {
@@ -130,7 +131,7 @@ uint64_t webp_target_need(const Target *target) {
         die(2, "a WebP can have at most 16383 pixels a side; this picture has ", decimal(target->width).digits, " x ", decimal(target->height).digits);
     uint64_t pixels = (uint64_t)target->width * target->height;
     /* Found by trying: the planes, and what the encoder keeps beside them. */
-    if (target->lossless) return pixels * 16 + (4 << 20);
+    if (target->lossless) return pixels * 27 + (4 << 20);
     int has_alpha = target->channels == 2 || target->channels == 4;
     return pixels * (has_alpha ? 6 : 3) + (uint64_t)target->width * 4 * STRIP + (2 << 20);
 }

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../common/images/room.h"
+#include "room.h"
 
 #define LOBES 3.0
 

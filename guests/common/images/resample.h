@@ -5,8 +5,8 @@
  * pixel of the result covers; colours are weighted by their alpha. Values are taken as they are stored, as nearly all
  * programs do: the result is what they give, and not what light itself would mix to.
  */
-#ifndef RESAMPLE_H
-#define RESAMPLE_H
+#ifndef INSITU_IMAGES_RESAMPLE_H
+#define INSITU_IMAGES_RESAMPLE_H
 
 #include <stdint.h>
 
