@@ -50,8 +50,15 @@ static void show_columns(const char *names) {
         if (!name) die(2, "not enough memory");
         size_t size = 0;
         if (*at == '"') {
-            for (at++; *at && (*at != '"' || *++at == '"'); at++) name[size++] = *at;
-            if (at[-1] != '"' || (*at && *at != ',')) die(2, "--columns ", names, ": a quote is open, or something stands behind it");
+            int open = 1;
+            for (at++; *at; at++) {
+                if (*at == '"' && *++at != '"') {
+                    open = 0;
+                    break;
+                }
+                name[size++] = *at;
+            }
+            if (open || (*at && *at != ',')) die(2, "--columns ", names, ": a quote is open, or something stands behind it");
         } else {
             for (; *at && *at != ','; at++) name[size++] = *at;
         }

@@ -6,6 +6,7 @@ line, which errs where \\b and its kin are repeated, and with -w where a shorter
 
 import os
 import random
+import re
 import subprocess
 
 import pytest
@@ -112,6 +113,72 @@ def test_every_option_as_gnu_grep(arguments: list[str], text: bytes) -> None:
     assert grep(*arguments, stdin=text).expect() == gnu(arguments, text)
 
 
+PIECES = [
+    *(
+        "a",
+        "b",
+        "*",
+        "+",
+        "?",
+        "{",
+        "}",
+        "{1}",
+        "{2,}",
+        "{,2}",
+        "(",
+        ")",
+        "()",
+        "|",
+        "^",
+        "$",
+        "\\",
+        "\\(",
+        "\\)",
+        "\\|",
+        "\\{",
+    ),
+    *(
+        "\\}",
+        "\\{1\\}",
+        "\\+",
+        "\\?",
+        "[a]",
+        "[^a]",
+        "[",
+        "]",
+        "[]a]",
+        "[a-",
+        "-]",
+        ".",
+        "\\.",
+        "\\^",
+        "\\*",
+        "\\$",
+        "\\[",
+        "\\]",
+    ),
+    *(",", "1", "\\<", "\\b", "\\w", "[[:alpha:]]", "[:alpha:]", "\\/", "\\-"),
+]
+SIGNS = (
+    b"a\nb\nab\naa\naab\n*\n+\n?\n{\n}\n{1}\na{1}\na{\n(\n)\n()\n|\na|b\n^\n$\n\\\n[\n]\n[a]\n-\n.\n,\n1\n\n"
+    b"^a\na$\n^*\na*\n*a\na+b\n(a)\na)b\n"
+)
+
+
+@PROPERTY
+@given(st.sampled_from("EG"), st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join))
+def test_whatever_is_taken_for_a_pattern_means_what_it_means_to_gnu_grep(syntax: str, pattern: str) -> None:
+    done = subprocess.run(
+        ["grep", f"-{syntax}", "-e", pattern], input=SIGNS, capture_output=True, env={**os.environ, "LC_ALL": "C"}
+    )
+    run = grep(f"-{syntax}", "-e", pattern, stdin=SIGNS)
+    if run.code == 2:
+        odd = re.search(r"\\[a-z0-9]", pattern.replace("\\<", "").replace("\\b", "").replace("\\w", ""))
+        assert done.returncode == 2 or odd, (pattern, run)
+    elif done.returncode != 2:  # which is so for a few odd braces
+        assert run.expect() == done.stdout
+
+
 SENTENCES = [
     b"the price of oil is 1234",
     b"A Rare Word in here",
@@ -173,6 +240,11 @@ def test_ten_thousand_words_at_once() -> None:
     assert 50 < len(expected) < 5000
     arguments = [word for one in words for word in ("-e", one)]
     assert grep("-Fx", *arguments, stdin=text).expect() == b"".join(expected)
+
+
+def test_long_words_beside_short_ones() -> None:
+    text = b"a\nb\n" + b"x" * 5000 + b"\n"
+    assert grep("-F", "-e", "x" * 5000, "-e", "b", "-e", "y" * 5000, stdin=text).expect() == text[2:]
 
 
 def test_a_pattern_with_more_states_than_there_is_room_for() -> None:

@@ -401,6 +401,8 @@ DEEP = "[" * 128 + "]" * 128
         (["--csv", "--delimiter", ""], "", "--delimiter : must be one byte"),
         (["--csv", "--columns", "a,,b"], "", "--columns a,,b: a column is missing"),
         (["--csv", "--columns", '"a'], "", '--columns "a: a quote is open'),
+        (["--csv", "--columns", '"a""'], "", '--columns "a"": a quote is open'),
+        (["--csv", "--columns", '"a"b'], "", '--columns "a"b: a quote is open, or something stands behind it'),
         (["--csv", "--columns", ",".join(map(str, range(70)))], "", "--columns: at most 64"),
         (["--jsonl", "--to", "csv"], "", "CSV from JSON lines needs --columns"),
         (["--jsonl", "--columns", "a,a"], "", "--columns has a twice"),

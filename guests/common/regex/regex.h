@@ -17,6 +17,8 @@
 /* Of a million bytes, where words that are looked for begin, by guess: beyond it that is no gain. */
 #define RATE_MOST 20000
 
+#define LISTED_MOST 4096 /* nodes of fixed words that are in a tree of nodes as well as in the trie */
+
 typedef enum { WHOLE_ANY, WHOLE_WORDS, WHOLE_LINES } Whole; /* what a match must be all of */
 
 typedef struct {
@@ -27,6 +29,7 @@ typedef struct {
 typedef struct {
     Pattern pattern;
     Node list; /* of the patterns that have been added */
+    int unlisted; /* more fixed words than are put into the list: they are in the trie */
     Syntax syntax;
     Whole whole;
     uint32_t plain_root;
@@ -50,8 +53,8 @@ static void regex_add(Regex *regex, const char *text) {
         const char *stop = strchr(text, '\n');
         size_t size = stop ? (size_t)(stop - text) : strlen(text);
         if (regex->syntax == SYNTAX_FIXED) trie_add(&regex->pattern, (const uint8_t *)text, size);
-        /* Of many fixed words the trie alone is used. */
-        if (regex->syntax != SYNTAX_FIXED || regex->pattern.node_count < 4096)
+        if (regex->syntax == SYNTAX_FIXED && regex->pattern.node_count > LISTED_MOST) regex->unlisted = 1;
+        else
             node_append(&regex->pattern, &regex->list,
                         parse_pattern(&regex->pattern, regex->syntax, (const uint8_t *)text, size));
         if (!stop) return;
@@ -81,8 +84,10 @@ static uint32_t regex_root(Regex *regex) {
     Pattern *pattern = &regex->pattern;
     uint32_t count = 0;
     for (uint32_t at = regex->list.last; at; at = pattern->nodes[at].before) count++;
-    regex->plain_root = regex->syntax == SYNTAX_FIXED && count > WORDS_MOST ? node_new(pattern, (Node){.kind = NODE_WORDS})
-                                                                            : node_of_list(pattern, regex->list);
+    /* Words are looked for one by one only where they are few. */
+    regex->plain_root = regex->unlisted || (regex->syntax == SYNTAX_FIXED && count > WORDS_MOST)
+                            ? node_new(pattern, (Node){.kind = NODE_WORDS})
+                            : node_of_list(pattern, regex->list);
     regex->nullable = is_nullable(pattern, regex->plain_root);
     switch (regex->whole) {
         case WHOLE_WORDS: return node_between(pattern, NEED_NO_WORD_BEFORE, regex->plain_root, NEED_NO_WORD_AFTER);
