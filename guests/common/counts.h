@@ -8,11 +8,12 @@
 #ifndef INSITU_COUNTS_H
 #define INSITU_COUNTS_H
 
+#include "bytes.h"
 #include "io.h"
 
 #define KEY_LIMIT ((size_t)1 << 20) /* the longest key, in bytes */
 /* With its header and malloc()'s own, just below a power of two: malloc() here rounds up to one. */
-#define BLOCK_SIZE (2 * KEY_LIMIT - 64)
+#define BLOCK_SIZE (2 * KEY_LIMIT - 64 - BYTES_AFTER)
 
 typedef struct {
     uint64_t tag; /* the key's hash; while sorting, its first eight bytes as a number */
@@ -27,6 +28,7 @@ static Decimal count_text(const Slot *slot);
 typedef struct Block {
     struct Block *next;
     uint8_t bytes[BLOCK_SIZE];
+    uint8_t after[BYTES_AFTER];
 } Block;
 
 typedef struct {
@@ -37,10 +39,17 @@ typedef struct {
     size_t blocks;          /* in use: first to current */
 } Counts;
 
-static uint64_t load64(const uint8_t *at, size_t size) {
-    uint64_t value = 0;
-    memcpy(&value, at, size < 8 ? size : 8);
-    return value;
+/* The first eight bytes at most, as a number; eight can be read (BYTES_AFTER). */
+static inline uint64_t load64(const uint8_t *at, size_t size) {
+    uint64_t value;
+    memcpy(&value, at, 8);
+    return size < 8 ? value & ~(~(uint64_t)0 << 8 * size) : value;
+}
+
+static inline int same_bytes(const uint8_t *a, const uint8_t *b, size_t size) {
+    for (; size > 8; a += 8, b += 8, size -= 8)
+        if (load64(a, 8) != load64(b, 8)) return 0;
+    return load64(a, size) == load64(b, size);
 }
 
 static uint64_t key_hash(const uint8_t *key, size_t size) {
@@ -88,7 +97,8 @@ static const uint8_t *counts_keep(Counts *counts, const uint8_t *key, size_t siz
     return kept;
 }
 
-/* The slot of `key`, made with nothing when it is new; `size` is 1 to KEY_LIMIT. NULL: out of memory. */
+/* The slot of `key`, made with nothing when it is new; `size` is 1 to KEY_LIMIT, and BYTES_AFTER bytes behind it can be
+ * read. NULL: out of memory. */
 static Slot *counts_slot(Counts *counts, const uint8_t *key, size_t size) {
     if (counts->taken * 4 >= counts->capacity * 3 && !counts_resize(counts, counts->capacity ? counts->capacity * 2 : 4096))
         return NULL;
@@ -96,7 +106,7 @@ static Slot *counts_slot(Counts *counts, const uint8_t *key, size_t size) {
     size_t at = hash & (counts->capacity - 1);
     for (; counts->slots[at].key; at = (at + 1) & (counts->capacity - 1)) {
         Slot *slot = &counts->slots[at];
-        if (slot->tag == hash && slot->size == size && !memcmp(slot->key, key, size)) return slot;
+        if (slot->tag == hash && slot->size == size && same_bytes(slot->key, key, size)) return slot;
     }
     const uint8_t *kept = counts_keep(counts, key, size);
     if (!kept) return NULL;
