@@ -46,11 +46,12 @@ static Total *new_total(void) {
 /* False when the total would be too large. */
 static int slot_add(Slot *slot, const Number *number) {
     if (!slot->mark) {
-        int64_t sum, more = number->negative ? -(int64_t)number->units : (int64_t)number->units;
-        if (!number->places && number->units <= INT64_MAX &&
-            !__builtin_add_overflow((int64_t)slot->count, more, &sum)) {
-            slot->count = (uint64_t)sum;
-            return 1;
+        if (!number->places && number->units <= INT64_MAX) {
+            int64_t sum, more = number->negative ? -(int64_t)number->units : (int64_t)number->units;
+            if (!__builtin_add_overflow((int64_t)slot->count, more, &sum)) {
+                slot->count = (uint64_t)sum;
+                return 1;
+            }
         }
         Total *total = new_total();
         *total = (Total){.low = slot->count, .high = (int64_t)slot->count < 0 ? ~0ull : 0};

@@ -122,6 +122,8 @@ NUMBERS = st.tuples(st.integers(-(2**60), 2**60), st.integers(0, 18)).map(
 @example([(b"a", Decimal("1.50")), (b"a", Decimal("-1.5"))])
 @example([(b"a", Decimal("-0")), (b"b", Decimal("-0.00"))])
 @example([(b"a", Decimal("0.000000000000000001")), (b"a", Decimal(2**64 - 1)), (b"a", Decimal(-1))])
+@example([(b"a", Decimal(-(2**63))), (b"a", Decimal(-1)), (b"b", Decimal(2**63)), (b"b", Decimal(-1))])
+@example([(b"a", Decimal(1 - 2**63)), (b"a", Decimal(-1)), (b"a", Decimal(-1)), (b"a", Decimal(1))])
 @example([(b"a", Decimal(1 - 2**64)), (b"a", Decimal("-0.999999999999999999"))])
 def test_sum_is_exact(pairs: list[tuple[bytes, Decimal]]) -> None:
     """As Python's decimal has it, given digits enough."""
