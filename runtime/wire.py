@@ -122,8 +122,12 @@ class Decoder:
 def send(sock: Socket, message: Mapping[str, Any], fds: Sequence[int] = ()) -> None:
     """Send one frame over a blocking (or green) stream socket. Raises OSError."""
     data = encode(message)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sent = sock.sendmsg([data], rights)
+    if not fds:
+        sock.sendall(data)
+        return
+    # A green socket's sendmsg() does not wait: it raises where the socket is full. What comes with descriptors is the
+    # first that a socket is given.
+    sent = sock.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))])
     if sent < len(data):
         sock.sendall(data[sent:])
 
