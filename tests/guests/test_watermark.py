@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image, ImageChops, ImageCms, ImageOps, ImageStat
 
+from tests.guests.coefficients import coefficients
 from tests.guests.pictures import decode, encode, photo, png, png_chunks, png_samples
 
 if TYPE_CHECKING:
     from tests.guests.conftest import Runner
+    from tests.guests.inside import Inside
 
 Box = tuple[int, int, int, int]
 MARK = ("--text", "insitu")
@@ -54,6 +56,26 @@ def test_jpeg_stays_exactly_as_it_is_outside_the_mark(run: "Runner", subsampling
     assert_in(changed(before, after), 530, 410, 641, 480)
     assert_in(changed(before, after, by=30), 530, 430, 632, 475)
     assert source[:2] == result[:2]
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("mark", ["text", "logo"])
+def test_no_coefficient_changes_outside_the_mark(inside: "Inside", subsampling: str, mark: str) -> None:
+    """Read from both files: tables and all blocks are equal, but for those that lie under the mark."""
+    source = encode(photo(641, 479), "JPEG", quality=85, subsampling=subsampling)
+    arguments = ("--logo", "--size", "100") if mark == "logo" else MARK
+    logo = encode(Image.new("RGBA", (100, 50), (255, 0, 0, 128)), "PNG")
+    result, _ = inside.run("watermark", *arguments, stdin=source, inputs={"logo": logo})
+    before, after = coefficients(source), coefficients(result.expect())
+    across, down = before[0].across, before[0].down
+    for old, new in zip(before, after, strict=True):
+        assert (old.across, old.down, old.quantisation) == (new.across, new.down, new.quantisation)
+        assert old.blocks.keys() == new.blocks.keys()
+        other = [place for place, block in old.blocks.items() if new.blocks[place] != block]
+        assert other
+        # The mark with its halo lies within 120 x 60 pixels at the lower right, 8 from the edges or more.
+        assert min(place[1] for place in other) >= (641 - 132) // (8 * across // old.across)
+        assert min(place[0] for place in other) >= (479 - 72) // (8 * down // old.down)
 
 
 def test_jpeg_of_one_component(run: "Runner") -> None:
