@@ -77,7 +77,7 @@ def node(place: Path, programs: Path, isolation: str) -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if _FIGURES:
+    if _FIGURES or _NOTES:
         terminalreporter.section("figures: ours against the yardstick, measured in turns")
-        for line in [*table(_FIGURES), *_NOTES]:
+        for line in [*(table(_FIGURES) if _FIGURES else ()), *_NOTES]:
             terminalreporter.write_line(line)
