@@ -75,7 +75,7 @@ def start() -> None:
         except ImportError:
             pass  # built without it
     if (image := sys.modules.get("PIL.Image")) is not None:
-        image.preinit()
+        image.init()  # all formats: it would import each when it first meets one that is not among the usual
     import _sitebuiltins  # what `site` gives, which is not imported
 
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
