@@ -10,5 +10,5 @@
     bundle.py      the module, its snapshot, the bundle, the wheel
     install.py     the wheel into the environment that builds
 
-In the guest: main.c, and boot.py as the module insitu_boot.
+In the guest: main.c, boot.py as the module insitu_boot, and _socket.py in the place of a module that it has not.
 """

@@ -32,7 +32,8 @@ PACKAGE = "insitu_python"
 WHEEL_VERSION = f"{recipe.VERSION}.post{recipe.BUILD}"
 WHEEL = f"{PACKAGE}-{WHEEL_VERSION}-py3-none-any.whl"
 BUNDLE = f"{PACKAGE}/programs/python.zip"
-BOOT = "insitu_boot.py"
+OWN_MODULES = {"boot.py": "insitu_boot.py", "_socket.py": "_socket.py"}
+"""Ours → what the guest calls it, in its library."""
 MARKER = "marker.py"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -85,8 +86,9 @@ def _make_bundle(shop: Shop) -> None:
 
     folder = shop.out
     shutil.copytree(shop.uses["library"] / "files", folder / "files")
-    shutil.copy(HERE / "boot.py", folder / "files" / LIBRARY / BOOT)
-    compile_all(shop, f"{LIBRARY}/{BOOT}")
+    for ours, name in OWN_MODULES.items():
+        shutil.copy(HERE / ours, folder / "files" / LIBRARY / name)
+        compile_all(shop, f"{LIBRARY}/{name}")
     for name, result in shop.uses.items():
         if (result / "LICENCE").is_file():
             shutil.copy(result / "LICENCE", folder / f"LICENCE-{'cpython' if name == 'library' else name}")
@@ -159,6 +161,6 @@ def _snapshotter() -> list[str]:
 
 
 def bundle_step() -> Step:
-    inputs = [sha256_of(HERE / "boot.py"), _manifest(), WHEEL_VERSION, _snapshotter()]
+    inputs = [*(sha256_of(HERE / ours) for ours in OWN_MODULES), _manifest(), WHEEL_VERSION, _snapshotter()]
     uses = (NATIVE, LIBRARY_STEP, MODULE, PILLOW, *LIBRARIES.values())
     return Step("bundle", "the snapshot, the bundle and the wheel", inputs, _make_bundle, uses)

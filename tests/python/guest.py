@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from guests.store import Store
 from insitu.cli.guests import compiled
 from insitu.cli.python.interpreter import interpreter
 from insitu.sandbox.channels.wiring import Channels
@@ -30,7 +31,8 @@ class Python(Interpreter):
 
     def _ready(self, frozen: bool) -> tuple[Runner, Program]:
         runner = Runner(canonical_nans=frozen)
-        return runner, compiled(runner, self._wasm, str(self.path))
+        with Store().lock("tests-python"):  # the processes that run the tests do not compile the same at once
+            return runner, compiled(runner, self._wasm, str(self.path))
 
     def launch(
         self,

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from insitu.cli.python.project import read as project_of
 from insitu.runtime import programs
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
 from tests.python.guest import Python
+from tests.python.wheels import offline, wheel
 
 Insitu = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -187,70 +187,7 @@ def test_without_the_guest_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         find_program(str(tmp_path / "s.py"))
 
 
-# Bundles.
-
-
-def wheel(place: Path, name: str, *, requires: str = "", tag: str = "py3-none-any", body: str = "") -> None:
-    """A wheel of one module, as any tool makes them."""
-    about = f"{name}-1.0.dist-info"
-    needs = f"Requires-Dist: {requires}\n" if requires else ""
-    with zipfile.ZipFile(place / f"{name}-1.0-{tag}.whl", "w") as archive:
-        archive.writestr(f"{name}.py", body)
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}")
-        archive.writestr(f"{about}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        archive.writestr(f"{about}/entry_points.txt", f"[console_scripts]\n{name} = {name}:main\n")
-        archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")
-
-
-MAIN = """
-import sys
-there = sorted({"first", "second", "helper", "json"} & set(sys.modules))
-import first, helper, json
-from importlib import metadata
-def main():
-    import late
-    print(there, first.value, late.__cached__, metadata.version("first"), input(), sys.argv)
-if __name__ == "__main__":
-    main()
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    place, wheels = tmp_path / "project", tmp_path / "wheels"
-    place.mkdir()
-    wheels.mkdir()
-    wheel(wheels, "first", requires="second", body="import second; value = second.value + 1")
-    wheel(wheels, "second", body="value = 1")
-    wheel(wheels, "compiled", tag="cp313-cp313-manylinux_2_17_x86_64")
-    (place / "requirements.txt").write_text("first>=1\n")
-    (place / "main.py").write_text(MAIN)
-    (place / "helper.py").write_text("")
-    (place / "late.py").write_text("")
-    (place / "LICENCE").write_text("mine")
-    (place / "program.toml").write_text('version = "1.2"\ncontent_type = "text/plain"\n[limits]\nwall = "20s"\n')
-    return place
-
-
-def offline(tmp_path: Path) -> dict[str, str]:
-    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path / "wheels")}
-
-
-def test_a_directory_with_requirements_becomes_a_bundle(insitu: Insitu, tmp_path: Path, project: Path) -> None:
-    env = offline(tmp_path)
-    assert insitu("program", "build", "project", env=env).stdout.startswith("project@1.2.zip  project@1.2, sha256:")
-    insitu("program", "build", "-o", "again.zip", project, env=env)
-    assert (tmp_path / "project@1.2.zip").read_bytes() == (tmp_path / "again.zip").read_bytes()
-    done = insitu("run", "again.zip", "a", input="line\n")
-    late = "/app/__pycache__/late.cpython-313.pyc"
-    assert done.stdout == f"['first', 'helper', 'json', 'second'] 2 {late} 1.0 line ['/app/main.py', 'a']\n"
-    assert done.stderr == "", "it was compiled when it was built"
-    shown = json.loads(insitu("program", "show", "--json", "again.zip").stdout)
-    assert (shown["name"], shown["version"], shown["content_type"]) == ("project", "1.2", "text/plain")
-    assert shown["limits"] == {"wall": 20.0}
-    assert "LICENCE" in shown["contents"]
-    assert not [name for name in shown["contents"] if "/bin/" in name or name.endswith(("RECORD", "INSTALLER"))]
-    assert "a bundle, project@1.2" in insitu("program", "check", "again.zip").stdout
+# Requirements.
 
 
 @pytest.mark.parametrize(
@@ -261,18 +198,15 @@ def test_a_directory_with_requirements_becomes_a_bundle(insitu: Insitu, tmp_path
         ("???", "Invalid requirement"),
     ],
 )
-def test_a_requirement_that_cannot_be_had_is_named(
-    insitu: Insitu, tmp_path: Path, project: Path, requirement: str, why: str
-) -> None:
+def test_a_requirement_that_cannot_be_had_is_named(insitu: Insitu, tmp_path: Path, requirement: str, why: str) -> None:
+    project, wheels = tmp_path / "project", tmp_path / "wheels"
+    project.mkdir()
+    wheels.mkdir()
+    wheel(wheels, "first")
+    wheel(wheels, "compiled", tag="cp313-cp313-manylinux_2_17_x86_64")
+    (project / "main.py").write_text("")
     (project / "requirements.txt").write_text(requirement + "\n")
-    told = insitu("program", "build", "project", env=offline(tmp_path), code=1).stderr
+    told = insitu("program", "build", "project", env=offline(wheels), code=1).stderr
     assert why in told
     assert told.startswith("Error: project: its requirements cannot be had: ")
-    assert not (tmp_path / "project@1.2.zip").exists()
-
-
-def test_a_script_that_does_not_compile_is_told_when_it_is_built(insitu: Insitu, tmp_path: Path) -> None:
-    (tmp_path / "s.py").write_text("x = 1\nif x\n    pass\n")
-    told = insitu("program", "build", "s.py", code=1)
-    assert told.stderr == "  File \"/app/s.py\", line 2\n    if x\n        ^\nSyntaxError: expected ':'\n"
-    assert not (tmp_path / "s.zip").exists()
+    assert not (tmp_path / "project.zip").exists()

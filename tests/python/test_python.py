@@ -256,6 +256,20 @@ print(random.random() != random.random(), tempfile.gettempdir())
     assert printed[1] == "True own"
 
 
+def test_what_only_mentions_sockets_can_be_imported(python: Python) -> None:
+    source = """
+import asyncio, http.client, logging.config, socket, unittest.mock, urllib.request
+for do in (socket.socket, socket.socketpair, lambda: urllib.request.urlopen("http://localhost/"),
+           lambda: socket.create_connection(("localhost", 80)), lambda: socket.gethostbyname("localhost")):
+    try: do()
+    except OSError as why: print(why)
+print(socket.inet_ntoa(socket.inet_aton("192.0.2.1")), socket.htons(80), socket.AF_INET.name)
+"""
+    lines = run(python, source).expect().splitlines()
+    assert [line for line in lines[:5] if "a guest has no sockets" not in line] == []
+    assert lines[5:] == ["192.0.2.1 20480 AF_INET"]
+
+
 # Streams.
 
 

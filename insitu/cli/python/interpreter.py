@@ -24,7 +24,7 @@ def interpreter(asking: str) -> tuple[ProgramInfo, Bundle]:
     except UnknownProgram:
         raise UnknownProgram(
             f"{asking}: Python scripts need the Python guest, which is not installed here: in a checkout of insitu "
-            "`make python-guest` builds it (it tells the time and the disk that it takes first); "
+            "`make python-guest` builds it (some 5 minutes, and 1.5 GB of disk while it does); "
             "elsewhere install the wheel that it makes, insitu_python-….whl"
         ) from None
     return info, Bundle(read_file(Path(info.path), MAX_PROGRAM), info.path)
