@@ -62,6 +62,28 @@ def test_a_script_brings_what_it_imports_of_its_directory(insitu: Insitu, tmp_pa
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import helper",
+        "import sys, helper as h",
+        "import sys; import helper",
+        "try: import helper\nexcept ImportError: pass",
+        "def f():\n    from helper import x",
+        "import sys, \\\n    helper",
+        "from helper.deep import (\n    x,\n)",
+        "import helper.deep, sys",
+        "type X = int\nimport helper",
+    ],
+)
+def test_ways_to_import_what_lies_beside(tmp_path: Path, source: str) -> None:
+    """Also in words that the Python of this machine may not know."""
+    (tmp_path / "s.py").write_text(source)
+    for name in ("helper", "other"):
+        (tmp_path / f"{name}.py").write_text("")
+    assert sorted(project_of(tmp_path / "s.py").files) == ["app/helper.py", "app/s.py"]
+
+
 def test_a_directory_brings_all_that_is_in_it(insitu: Insitu, tmp_path: Path) -> None:
     place = tmp_path / "place"
     (place / ".git").mkdir(parents=True)

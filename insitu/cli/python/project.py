@@ -24,7 +24,7 @@ APP: Final = "app"
 """Where in the guest it lies."""
 SUFFIX: Final = ".py"
 MAINS: Final = ("main.py", "__main__.py")
-_IMPORT: Final = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)[\w. \t]*import\b|import[ \t]+(\w[\w., \t]*))", re.MULTILINE)
+_IMPORT: Final = re.compile(rb"\bfrom[ \t]+(\w+)|\bimport[ \t]+((?:[\w., \t]|\\\r?\n)+)")
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _OF_THE_BUILD: Final = (manifest.NAME, "requirements.txt", "pyproject.toml")
 """What at a directory's top is for whoever builds, and not for the guest."""
@@ -150,7 +150,7 @@ def _names(source: bytes) -> Iterator[str]:
     """What it imports, the first part of each name. Also what only looks like it: whether it is there decides."""
     for match in _IMPORT.finditer(source):
         for name in (match[1] or match[2]).split(b","):
-            if word := name.split(b".")[0].split():
+            if word := name.replace(b"\\", b" ").split(b".")[0].split():
                 yield word[0].decode("ascii", "replace")
 
 
