@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test bench lint wheel-check setup guests python-guest clean
+.PHONY: demo test bench lint wheel-check reproducible setup guests python-guest clean
 
 demo: setup
 	@$(BIN)/python -m insitu demo
@@ -32,6 +32,9 @@ lint: $(READY)
 
 wheel-check: setup
 	$(BIN)/python tests/check_wheel.py
+
+reproducible: setup
+	$(BIN)/python tests/check_reproducible.py
 
 setup: $(READY) guests
 
