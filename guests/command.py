@@ -4,14 +4,16 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from guests import toolchain
 from guests.errors import BuildError
+from guests.own import own_sources
 from guests.recipes import FLAGS, HERE, OWN_FLAGS, THIRD_FLAGS, Recipe, names, recipe
-from guests.sources import copy_tree, edit, extract, fetch, sha256_of
+from guests.sources import edit, extract, fetch, sha256_of
 from guests.store import Store, say, write_atomically
 
 FORMAT = 1
@@ -20,11 +22,7 @@ FORMAT = 1
 
 def key_of(plan: Recipe, zig: str) -> str:
     """The digest of everything that goes into a guest: equal keys, equal bytes."""
-    own = {
-        str(path.relative_to(HERE)): sha256_of(path)
-        for folder in ("common", plan.name)
-        for path in sorted((HERE / folder).rglob("*.[ch]"))
-    }
+    own = {str(path.relative_to(HERE)): sha256_of(path) for path in own_sources(plan)}
     inputs = [FORMAT, zig, toolchain.TARGET, FLAGS, OWN_FLAGS, THIRD_FLAGS, dataclasses.asdict(plan), own]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -50,8 +48,10 @@ def _build(store: Store, plan: Recipe, folder: Path) -> bytes:
     for name, text in plan.generated.items():
         (folder / "generated" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "generated" / name).write_text(text, encoding="utf-8")
-    copy_tree(HERE / "common", folder / "own" / "common")
-    copy_tree(HERE / plan.name, folder / "own" / plan.name)
+    for path in own_sources(plan):  # and nothing else: what a guest is made of is what its key is made of
+        target = folder / "own" / path.relative_to(HERE)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
     include = [flag for path in plan.include for flag in ("-isystem", path)]
     units: list[tuple[str, Sequence[str]]] = [

@@ -11,7 +11,6 @@ import hashlib
 import lzma
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -234,8 +233,3 @@ def edit(path: Path, edits: Sequence[tuple[str, str]]) -> None:
         if count != 1:
             raise SourceError(f"{path.name}: {pattern!r} matches in {count} places, and has to in one")
     path.write_text(text, encoding="utf-8")
-
-
-def copy_tree(source: Path, into: Path) -> None:
-    """Copies our own sources of one folder (no caches, no hidden files)."""
-    shutil.copytree(source, into, ignore=shutil.ignore_patterns(".*", "__pycache__"))

@@ -80,6 +80,13 @@ def test_a_changed_source_is_built_again(tmp_path: Path, checkout: Path) -> None
     assert (tmp_path / "out" / "cat.wasm").read_bytes() != before
 
 
+def test_a_change_in_what_is_shared_builds_only_those_that_have_it_inside(tmp_path: Path, checkout: Path) -> None:
+    shared = checkout / "guests" / "common" / "counts.h"
+    shared.write_text(shared.read_text().replace("#define KEY_LIMIT", "#define ANOTHER 1\n#define KEY_LIMIT"))
+    assert build("--out", str(tmp_path / "out"), "cat", "gzip", "transcode", root=checkout).stderr == ""
+    assert "building words" in build("--out", str(tmp_path / "out"), "words", root=checkout).stderr
+
+
 def test_two_builds_at_once(tmp_path: Path) -> None:
     """One of them builds; the other waits and takes the result."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
