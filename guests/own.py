@@ -10,6 +10,7 @@ from pathlib import Path
 from guests.recipes import HERE, Recipe
 
 _INCLUDE = re.compile(r'(?m)^\s*#\s*include\s*"([^"\n]+)"')
+_OURS = "-Iown/"  # as command.py lays them out
 
 
 def own_sources(plan: Recipe) -> list[Path]:
@@ -17,6 +18,9 @@ def own_sources(plan: Recipe) -> list[Path]:
     found: set[Path] = set()
     left = [path for path in (HERE / plan.name).rglob("*") if path.suffix in (".c", ".h")]
     left += [HERE / "common" / unit for unit in plan.shared]
+    # Headers of ours that a third party's sources are given.
+    folders = {flag.removeprefix(_OURS) for part in plan.parts for flag in part.flags if flag.startswith(_OURS)}
+    left += [path for folder in folders for path in (HERE / folder).glob("*.h")]
     while left:
         path = left.pop()
         if path in found:
