@@ -34,6 +34,7 @@ WHEEL = f"{PACKAGE}-{WHEEL_VERSION}-py3-none-any.whl"
 BUNDLE = f"{PACKAGE}/programs/python.zip"
 OWN_MODULES = {"boot.py": "insitu_boot.py", "_socket.py": "_socket.py"}
 """Ours → what the guest calls it, in its library."""
+OWN = (HERE / "main.c", HERE / "log2.c")
 MARKER = "marker.py"
 _DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -41,10 +42,12 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 def _make_module(shop: Shop) -> None:
     for name, result in shop.uses.items():
         (shop.folder / name).symlink_to(result)
-    shutil.copy(HERE / "main.c", shop.folder / "main.c")
     zig = toolchain.Zig(shop.folder, shop.store.root / "zig")
     include = [word for name in shop.uses for word in ("-isystem", f"{name}/include")]
-    zig.cc("-O3", *OWN_FLAGS, *include, "-c", "main.c", "-o", "main.o", what="compiling main.c")
+    for source in OWN:
+        shutil.copy(source, shop.folder)
+        words = [*OWN_FLAGS, *include, "-c", source.name, "-o", f"{source.stem}.o"]
+        zig.cc("-O3", *words, what=f"compiling {source.name}")
     # zig has these sources of the C library, and does not compile them into it; nor has it the tag.
     shutil.copy(Path(toolchain.executable()).parent / _SETJMP, shop.folder / "setjmp.c")
     zig.cc("-O3", "-w", *recipe.SETJMP, "-c", "setjmp.c", "-o", "setjmp.o", what="compiling setjmp")
@@ -53,7 +56,7 @@ def _make_module(shop: Shop) -> None:
     archives = [f"{name}/{path.name}" for name, result in shop.uses.items() for path in sorted(result.glob("*.a"))]
     words = [
         *recipe.LINK,
-        "main.o",
+        *(f"{source.stem}.o" for source in OWN),
         "setjmp.o",
         "longjmp.o",
         "-Wl,--start-group",
@@ -75,7 +78,7 @@ _SETJMP = "lib/libc/wasi/libc-top-half/musl/src/setjmp/wasm32/rt.c"
 MODULE = Step(
     "module",
     "python.wasm",
-    [sha256_of(HERE / "main.c"), OWN_FLAGS, recipe.LINK, recipe.EMULATED, recipe.SETJMP, toolchain.TARGET, _TAG],
+    [*map(sha256_of, OWN), OWN_FLAGS, recipe.LINK, recipe.EMULATED, recipe.SETJMP, toolchain.TARGET, _TAG],
     _make_module,
     uses=(WASI, PILLOW, *LIBRARIES.values()),
 )

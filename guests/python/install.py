@@ -9,7 +9,8 @@ from pathlib import Path
 from guests.errors import BuildError
 from guests.python import recipe
 from guests.python.bundle import MARKER, PACKAGE, WHEEL, bundle_step
-from guests.python.steps import make
+from guests.python.steps import Step, make
+from guests.python.wasi import WASI
 from guests.store import Store, say, write_atomically
 
 
@@ -24,7 +25,9 @@ def build_python(store: Store, folder: Path | None) -> None:
         _install(wheel)
 
 
-def _warn() -> None:
+def _warn(missing: list[Step]) -> None:
+    if WASI not in missing:
+        return  # what is left takes a minute at most
     free = shutil.disk_usage(Path.home()).free
     say(
         f"python: building CPython {recipe.VERSION} and Pillow {recipe.PILLOW_VERSION} from source: this once, "

@@ -17,11 +17,11 @@ SITE = "lib/site"
 COMPILE = ("-q", "--invalidation-mode", "unchecked-hash", "-s", "files", "-p", "/")
 
 
-def compile_all(shop: Shop, folder: str) -> None:
-    """Compiles the modules in shop.out/files/`folder`. In them a file is called what the guest calls it."""
+def compile_all(shop: Shop, *paths: str) -> None:
+    """Compiles the modules at these paths, files or folders, in shop.out/files; in them a file has the guest's name."""
     python = str(shop.uses["native"] / "python")
     environment = {"PYTHONPATH": str(shop.out / "files" / LIBRARY), "PYTHONHASHSEED": "0"}
-    shop.run([python, "-S", "-m", "compileall", *COMPILE, f"files/{folder}"], shop.out, environment)
+    shop.run([python, "-S", "-m", "compileall", *COMPILE, *(f"files/{path}" for path in paths)], shop.out, environment)
 
 
 def _make(shop: Shop) -> None:

@@ -116,8 +116,8 @@ class Shop:
             raise ToolError(f"{Path(command[0]).name} ended with {done.returncode}:\n{shown}\n(all of it: {self.log})")
 
 
-def make(store: Store, wanted: Step, warn: Callable[[], None]) -> Path:
-    """The result of a step; makes what is missing of all that it needs. `warn` is called before anything is made.
+def make(store: Store, wanted: Step, warn: Callable[[list[Step]], None]) -> Path:
+    """The result of a step; makes what is missing of all that it needs, of which `warn` is told before.
 
     Raises BuildError.
     """
@@ -127,7 +127,7 @@ def make(store: Store, wanted: Step, warn: Callable[[], None]) -> Path:
     with store.lock("python"):
         missing = _missing(store, wanted)
         if missing:
-            warn()
+            warn(missing)
         for number, step in enumerate(missing, 1):
             _make(store, step, f"{number}/{len(missing)} {step.title}")
     return result

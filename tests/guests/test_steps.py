@@ -33,7 +33,8 @@ class Build:
         self.made.append("two")
         (shop.out / "text").write_text((shop.uses["one"] / "text").read_text() + " two")
 
-    def warn(self) -> None:
+    def warn(self, missing: list[Step]) -> None:
+        assert missing
         self.warned += 1
 
     def make(self) -> str:
@@ -77,7 +78,7 @@ def test_a_failure_shows_the_end_of_its_log_and_leaves_nothing_half(tmp_path: Pa
 
     step = Step("failing", "what fails", 1, fail)
     with pytest.raises(ToolError) as caught:
-        make(Store(tmp_path), step, lambda: None)
+        make(Store(tmp_path), step, lambda missing: None)
     lines = str(caught.value).splitlines()
     log = tmp_path / "python" / "log" / "failing"
     assert lines[0] == "sh ended with 3:"
@@ -91,7 +92,7 @@ def test_a_failure_shows_the_end_of_its_log_and_leaves_nothing_half(tmp_path: Pa
 def test_a_missing_tool_is_named(tmp_path: Path) -> None:
     step = Step("failing", "what fails", 1, lambda shop: shop.run(["no-such-tool", "x"]))
     with pytest.raises(ToolError, match=r"^no-such-tool is needed, and is not there$"):
-        make(Store(tmp_path), step, lambda: None)
+        make(Store(tmp_path), step, lambda missing: None)
 
 
 def test_the_environment_of_whoever_builds_stays_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +102,7 @@ def test_the_environment_of_whoever_builds_stays_outside(tmp_path: Path, monkeyp
     def tell(shop: Shop) -> None:
         shop.run(["sh", "-c", "env > out/env"])
 
-    folder = make(Store(tmp_path), Step("tell", "the environment", 1, tell), lambda: None)
+    folder = make(Store(tmp_path), Step("tell", "the environment", 1, tell), lambda missing: None)
     assert "spoilt" not in (folder / "env").read_text()
 
 
@@ -116,7 +117,7 @@ def test_an_interrupted_build_goes_on_where_it_was(tmp_path: Path) -> None:
         def two(shop): shop.run(["sh", "-c", "echo $$ > out/pid; echo ready; exec sleep 100"])
         first = Step("one", "the first", 1, one)
         try:
-            make(Store(Path(sys.argv[1])), Step("two", "the second", 1, two, (first,)), lambda: None)
+            make(Store(Path(sys.argv[1])), Step("two", "the second", 1, two, (first,)), lambda missing: None)
         except KeyboardInterrupt:
             sys.exit(130)
     """
