@@ -36,6 +36,7 @@ OWN_MODULES = {"boot.py": "insitu_boot.py", "_socket.py": "_socket.py"}
 """Ours → what the guest calls it, in its library."""
 OWN = (HERE / "main.c", HERE / "log2.c")
 MARKER = "marker.py"
+_PATIENCE = 600.0  # seconds, of which a second is needed where nothing else runs
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -111,12 +112,13 @@ def _snapshot(module: bytes, files: Path) -> bytes:
     from insitu.sandbox.clocks import FROZEN_START
     from insitu.sandbox.errors import SandboxError
     from insitu.sandbox.files.tree import Files
+    from insitu.sandbox.limits import Limits
     from insitu.sandbox.snapshot import SnapshotError, snapshot
 
     try:
         # Of the date that a bundle's files have: importlib remembers the dates of the folders that it has looked into.
         tree = Files.read_only(files, time=FROZEN_START)
-        return snapshot(module, "python.wasm", argv=["python"], files=tree)
+        return snapshot(module, "python.wasm", argv=["python"], files=tree, limits=Limits(wall=_PATIENCE))
     except SnapshotError as error:
         raise BuildError(f"{error}\n{error.outcome.stderr.decode('utf-8', 'replace')}".rstrip()) from error
     except SandboxError as error:
