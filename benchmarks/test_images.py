@@ -18,6 +18,7 @@ from benchmarks.daemon import running_node, whole_launch
 from benchmarks.interleave import Aim, Interleave, Turn
 from benchmarks.test_watermark import photo as photo
 from insitu.runtime.client import LaunchRequest
+from insitu.runtime.errors import Busy
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,16 @@ def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     picture.save(out, kind, **options)
     return out.getvalue()
+
+
+def once_compiled(node: str, request: LaunchRequest, file: int) -> bytes:
+    """The output of the first launch, however long the program takes to compile on a busy machine."""
+    for _ in range(8):
+        try:
+            return whole_launch(node, request, file)[0]
+        except Busy:
+            continue
+    return whole_launch(node, request, file)[0]
 
 
 def compare(
@@ -46,7 +57,7 @@ def compare(
     data = source.read_bytes()
     file = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     request = LaunchRequest(arguments[0], args=arguments[1:], tenant="AUTH_bench")
-    first, _, _ = whole_launch(node, request, file)
+    first = once_compiled(node, request, file)
     expected = native(data)
     with Image.open(io.BytesIO(first)) as ours_made, Image.open(io.BytesIO(expected)) as native_made:
         assert (ours_made.format, ours_made.size) == (native_made.format, native_made.size)

@@ -123,10 +123,6 @@ static Size plan(const Wish *wish, Size shown, Box *box) {
     return (Size){at_least_one(width * scale), at_least_one(height * scale)};
 }
 
-static uint32_t least(uint32_t a, uint32_t b) {
-    return a < b ? a : b;
-}
-
 /* The part in the stored picture's pixels, which may be fewer than it has, as it is decoded smaller. */
 static Box stored_box(const Box *shown, int orientation, Size full, Size decoded) {
     Box box = *shown;
@@ -152,7 +148,7 @@ int main(int argc, char **argv) {
     Size result = plan(&wish, shown, &box), stored = turned ? (Size){result.height, result.width} : result;
     /* Twice as many pixels as the result is going to have, for the part that it is made of. */
     double across = 2 * result.width / (box.right - box.left), down = 2 * result.height / (box.bottom - box.top);
-    Size wanted = {least(shown.width, (uint32_t)ceil(shown.width * across)), least(shown.height, (uint32_t)ceil(shown.height * down))};
+    Size wanted = {(uint32_t)fmin(shown.width, ceil(shown.width * across)), (uint32_t)fmin(shown.height, ceil(shown.height * down))};
     source_scale(&source, turned ? wanted.height : wanted.width, turned ? wanted.width : wanted.height);
     Box part = stored_box(&box, source.orientation, full, (Size){source.width, source.height});
 

@@ -167,6 +167,14 @@ def test_wide_and_high_ones(inside: "Inside") -> None:
             assert thumbnail(inside, data, "--fit", "100x100").size == expected
 
 
+def test_shapes_that_have_nothing_in_common(inside: "Inside") -> None:
+    """One pixel's fraction of a very wide picture, and the other way round."""
+    for size, fill in (((65535, 1), "1x65535"), ((1, 65535), "65535x1")):
+        data = encode(Image.new("RGB", size, (7, 8, 9)), "PNG")
+        assert thumbnail(inside, data, "--fill", fill).size == (1, 1)
+        assert thumbnail(inside, data, "--fill", fill, "--enlarge").size == tuple(map(int, fill.split("x")))
+
+
 def test_a_result_that_is_too_large_is_refused_by_its_own_dimensions(inside: "Inside") -> None:
     result, _ = inside.run("thumbnail", "--fill", "12000x12000", "--enlarge", stdin=encode(photo(40, 30), "PNG"))
     assert "the result would be 12000 x 12000 pixels; with a memory limit of 256 MiB" in result.refusal("thumbnail")

@@ -24,8 +24,8 @@ typedef struct {
 /* What is written about a picture, without the headings of its containers. */
 typedef struct {
     Bytes exif, icc, xmp;
-    int only_color;  /* of what only a PNG can keep no more than how its samples are meant */
-    void *png; /* of a PNG: its decoder, which has further chunks that only a PNG can keep */
+    void *png;      /* of a PNG: its decoder, which has further chunks that only a PNG can keep */
+    int only_color; /* of those no more than how its samples are meant */
 } About;
 
 typedef struct Source {

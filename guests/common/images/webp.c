@@ -86,7 +86,7 @@ uint64_t webp_source_need(const Source *source) {
     const Decoder *decoder = source->decoder;
     uint64_t pixels = (uint64_t)decoder->features.width * decoder->features.height;
     uint64_t rows = (uint64_t)source->width * source->height * source->channels;
-    /* Lossless ones are decoded to four bytes a pixel, alpha beside a lossy one to one; both lossy ones' strips. */
+    /* A lossless one is decoded to four bytes a pixel first; the alpha beside a lossy one to one byte; and some rows. */
     return rows + pixels * (source->lossless ? 4 : decoder->features.has_alpha ? 1 : 0) + (uint64_t)decoder->features.width * 256 + (1 << 19);
 }
 
