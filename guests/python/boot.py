@@ -11,7 +11,7 @@ All that was made before the snapshot lies in pages that every run shares until 
 little of it as it can: `gc.freeze` keeps the collector away, and the streams are made beforehand.
 """
 
-# mypy: disable-error-code="arg-type,attr-defined,comparison-overlap,method-assign,misc"
+# mypy: disable-error-code="arg-type,assignment,attr-defined,comparison-overlap,method-assign,misc,type-var"
 # As CPython's own `main`, it reaches behind the public face of the library: no stubs are of that.
 # ruff: noqa: BLE001 - a script may be ended by anything, and leave anything behind
 
@@ -19,6 +19,7 @@ import _imp
 import _io
 import ast
 import builtins
+import errno
 import gc
 import importlib
 import importlib.machinery
@@ -99,9 +100,13 @@ def _type_of_unraisable_args() -> type:
     return seen[0]
 
 
+class FileIO(io.FileIO):
+    """A standard descriptor: a class of its own, whose methods are others while a script is prepared (see `_Watch`)."""
+
+
 def _stream(fd: int, mode: str) -> io.TextIOWrapper:
     """As CPython makes it, but that stdin and stdout move 64 KiB at a time."""
-    raw = io.FileIO(fd, mode, closefd=False)
+    raw = FileIO(fd, mode, closefd=False)
     raw.name = ("<stdin>", "<stdout>", "<stderr>")[fd]
     buffer = io.BufferedReader(raw, _PIECE) if mode == "r" else io.BufferedWriter(raw, _PIECE if fd == 1 else 8192)
     errors = "backslashreplace" if fd == 2 else "strict"
@@ -150,7 +155,7 @@ def prepare(argv: list[bytes]) -> None:
     with _Watch() as watch:
         for name, members in _imported(tree.body):
             watch.try_import(name, members)
-    _use_streams()
+    _use_streams()  # whatever an import put in their place
     _settle()
 
 
@@ -223,15 +228,30 @@ class _Watch:
         _keep_inst = self._inst.getstate() != self._state and self._inst not in _seeded
 
     def try_import(self, name: str, members: tuple[str, ...]) -> None:
-        before, written = set(sys.modules), io.StringIO()
-        sys.stdin, sys.stdout, sys.stderr = None, written, written
+        before = set(sys.modules)
         os.environ._data = looked = _Looked()
+        touched: list[bool] = []
+
+        def read(raw: FileIO, *_: object) -> None:
+            touched.append(True)
+            raise OSError(errno.EBADF, "the program is not running yet")
+
+        def write(raw: FileIO, data: bytes) -> int:
+            touched.append(True)
+            return len(data)  # so that nothing of it is left in a buffer
+
+        # Not other streams: modules may keep those that they find, so they find the very ones of the run.
+        FileIO.readinto, FileIO.readall, FileIO.write = read, read, write
         try:
             __import__(name, {}, {}, members, 0)
-            if not written.getvalue() and not looked.touched and not looked:
-                return
+            failed = False
         except BaseException:
-            pass
+            failed = True
+        for stream in _streams[1:]:
+            stream.flush()
+        del FileIO.readinto, FileIO.readall, FileIO.write
+        if not (failed or touched or looked.touched or looked):
+            return
         for new in [new for new in sys.modules if new not in before]:
             parent, _, child = new.rpartition(".")
             del sys.modules[new]

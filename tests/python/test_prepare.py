@@ -67,6 +67,21 @@ print(reads.line, looks.who, lists.names)
     assert result.output.decode().splitlines() == ["['plain']", "printed", "it fails", "a line me ['WHO']"]
 
 
+def test_streams_that_a_module_keeps_are_the_runs(python: Python) -> None:
+    main = "import keeps, sys\nprint(keeps.said, 'keeps' in before, keeps.reads())\nkeeps.log.warning('logged')\n"
+    keeps = """
+import logging, sys
+log = logging.getLogger("own")
+log.addHandler(logging.StreamHandler())
+log.addHandler(logging.StreamHandler(sys.stdout))
+said = "kept"
+def reads(stream=sys.stdin): return stream.readline().strip()
+"""
+    result = prepared(python, "import sys; before = set(sys.modules)\n" + main, keeps=keeps)
+    assert (result.code, result.errors) == (0, "logged\n")
+    assert result.output == b"kept True a line\nlogged\n"
+
+
 def test_generators_that_imports_made_are_seeded_for_the_run(python: Python) -> None:
     main = "import chance\nprint(chance.own.random(), chance.fixed.random())\n"
     chance = "import random; own = random.Random(); fixed = random.Random(5)"
