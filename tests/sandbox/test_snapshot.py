@@ -110,7 +110,7 @@ int main(int argc, char **argv) {
 def c_guest(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("c")
     (folder / "guest.c").write_text(C_GUEST)
-    Zig(folder, Store().root / "zig").cc("-O2", "-s", "guest.c", "-o", "guest.wasm", what="the guest")
+    Zig(folder, Store().root / "zig").cc("-O3", "-s", "guest.c", "-o", "guest.wasm", what="the guest")
     return (folder / "guest.wasm").read_bytes()
 
 
