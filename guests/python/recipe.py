@@ -222,7 +222,7 @@ PILLOW_SPECIAL: Final = {
 
 LIBRARY_WITHOUT: Final = (
     # Of Lib, what has nothing to run on: windows, terminals, shared libraries, network servers; and what installs.
-    *("test", "idlelib", "tkinter", "turtledemo", "turtle.py", "curses", "_pyrepl", "pty.py", "tty.py"),
+    *("test", "idlelib", "tkinter", "turtledemo", "turtle.py", "curses", "pty.py"),
     *("webbrowser.py", "antigravity.py", "ctypes", "sqlite3", "ensurepip", "venv", "pydoc_data", "__phello__"),
     *("ssl.py", "smtplib.py", "ftplib.py", "imaplib.py", "poplib.py", "wsgiref", "xmlrpc"),
     *("_android_support.py", "_apple_support.py", "_ios_support.py", "_osx_support.py", "nturl2path.py"),
