@@ -14,13 +14,18 @@ from guests.python.wasi import PILLOW, WASI
 
 LIBRARY = f"lib/python{recipe.SHORT}"
 SITE = "lib/site"
-COMPILE = ("-q", "--invalidation-mode", "unchecked-hash", "-s", "files", "-p", "/")
+COMPILE = ("-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", "files", "-p", "/")
 
 
 def compile_all(shop: Shop, *paths: str) -> None:
     """Compiles the modules at these paths, files or folders, in shop.out/files; in them a file has the guest's name."""
     python = str(shop.uses["native"] / "python")
-    environment = {"PYTHONPATH": str(shop.out / "files" / LIBRARY), "PYTHONHASHSEED": "0"}
+    environment = {
+        "PYTHONPATH": str(shop.out / "files" / LIBRARY),
+        "PYTHONHASHSEED": "0",
+        # What compileall itself imports would be written with the path that it has here.
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
     shop.run([python, "-S", "-m", "compileall", *COMPILE, *(f"files/{path}" for path in paths)], shop.out, environment)
 
 
