@@ -9,7 +9,8 @@
 
 #define NESTING_MOST 128
 
-static uint8_t *decoded;  /* room for a string */
+static uint8_t *decoded; /* room for a string */
+static int decoded_halves;
 
 /* Bit i is set where byte i is one that a string has to be looked at for: quote, backslash, control, beyond ASCII. */
 static inline uint32_t special_in_string(const uint8_t *at) {
@@ -43,7 +44,8 @@ static int hex4(const uint8_t *at, const uint8_t *end) {
     return value;
 }
 
-/* The character that the escape at `at` stands for; `size` becomes the bytes that it is written with. */
+/* The character that the escape at `at` stands for, or the half of one (a surrogate) that stands alone; `size` becomes the
+ * bytes that it is written with. */
 static uint32_t escaped(const uint8_t *at, const uint8_t *end, size_t *size) {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     *size = 2;
@@ -52,9 +54,9 @@ static uint32_t escaped(const uint8_t *at, const uint8_t *end, size_t *size) {
     int high = end - at > 1 && at[1] == 'u' ? hex4(at + 2, end) : -1;
     if (high < 0) malformed("a string has an escape that JSON does not know");
     *size = 6;
-    if (high < 0xd800 || high > 0xdfff) return (uint32_t)high;
-    int low = high < 0xdc00 && end - at > 7 && at[6] == '\\' && at[7] == 'u' ? hex4(at + 8, end) : -1;
-    if (low < 0xdc00 || low > 0xdfff) malformed("a string has an escape of half a character (a lone surrogate)");
+    if (high < 0xd800 || high > 0xdbff) return (uint32_t)high;
+    int low = end - at > 7 && at[6] == '\\' && at[7] == 'u' ? hex4(at + 8, end) : -1;
+    if (low < 0xdc00 || low > 0xdfff) return (uint32_t)high;
     *size = 12;
     return 0x10000 + ((uint32_t)(high - 0xd800) << 10) + (uint32_t)(low - 0xdc00);
 }
@@ -105,9 +107,11 @@ static const uint8_t *json_string(const uint8_t *at, const uint8_t *end, int *es
     malformed("a string has no end");
 }
 
-/* What a string (with its quotes) means. It lies in the record, or in `decoded` until the next call. */
+/* What a string (with its quotes) means. It lies in the record, or in `decoded` until the next call. Half a character has
+ * the three bytes that UTF-8 would give its number; `decoded_halves` says whether there was one. */
 static Text json_text(const uint8_t *at, size_t size) {
     const uint8_t *end = at + size - 1, *escape = memchr(++at, '\\', size - 2);
+    decoded_halves = 0;
     if (!escape) return (Text){at, (size_t)(end - at)};
     if (!decoded) decoded = take(RECORD_MOST + 2 * BYTES_AFTER);
     size_t used = 0;
@@ -118,7 +122,9 @@ static Text json_text(const uint8_t *at, size_t size) {
         at += part;
         if (!escape) break;
         size_t written;
-        used += put_utf8(decoded + used, escaped(at, end, &written));
+        uint32_t character = escaped(at, end, &written);
+        decoded_halves |= character >= 0xd800 && character <= 0xdfff;
+        used += put_utf8(decoded + used, character);
         at += written;
         escape = memchr(at, '\\', (size_t)(end - at));
     }

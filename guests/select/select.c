@@ -96,6 +96,8 @@ static void parse_arguments(int argc, char **argv) {
     }
     if (!asked.from) die(2, "--csv or --jsonl must say what is read; --help lists the options");
     if (!asked.to) asked.to = asked.from;
+    if (asked.from == JSONL && asked.to == JSONL && (delimiter || asked.no_header))
+        die(2, delimiter ? "--delimiter" : "--no-header", " is of CSV, and neither what is read nor what is written is");
     if (delimiter) {
         if (!strcmp(delimiter, "tab")) delimiter = "\t";
         if (strlen(delimiter) != 1 || strchr("\"\r\n", *delimiter))
@@ -222,7 +224,10 @@ static void from_csv(void) {
 static void write_csv_value(const Value *value, size_t *size) {
     Text text = {value->at, value->size};
     if (value->kind == VALUE_MISSING || value->kind == VALUE_NULL) text.size = 0;
-    if (value->kind == VALUE_STRING) text = json_text(value->at, value->size);
+    if (value->kind == VALUE_STRING) {
+        text = json_text(value->at, value->size);
+        if (decoded_halves) malformed("a string has an escape of half a character (a lone surrogate), which no text in CSV can have");
+    }
     write_csv_field(text, 0);
     *size = text.size;
 }

@@ -94,11 +94,13 @@ static Operator parse_operator(Condition *condition) {
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
         size_t size = strlen(operators[i].sign);
         if (strncmp(condition->at, operators[i].sign, size)) continue;
+        /* `<>` is not `<` and a text that begins with `>`; such a text is quoted, or stands behind a blank. */
+        if (condition->at[size] && strchr("=!<>~", condition->at[size])) break;
         condition->at += size;
         skip_spaces(condition);
         return operators[i].operator;
     }
-    malformed_condition(condition, "one of = != < <= > >= ~ !~ or `is empty` must stand here");
+    malformed_condition(condition, "one of = != < <= > >= ~ !~ or `is [not] empty` must stand here");
 }
 
 static Regex *parse_where_pattern(Condition *condition, Text text) {

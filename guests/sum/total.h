@@ -1,7 +1,8 @@
-/* Decimal numbers and their totals, exactly: a whole number of units of 10^-places, in 128 bits.
+/* Decimal numbers and their totals, exactly: a whole number of units of 10^-places, in 192 bits.
  *
  * A number is a minus or none, digits, and a point and digits or none; below 2^64 and above -2^64, with at most PLACES
- * digits behind the point. A total has as many digits behind the point as the longest of its numbers, and the same bounds.
+ * digits behind the point. A total has as many digits behind the point as the longest of its numbers, and in the end the
+ * same bounds. On the way it may be beyond them, or the order of the numbers would matter: 2^64 lines fit 192 bits.
  */
 #ifndef INSITU_TOTAL_H
 #define INSITU_TOTAL_H
@@ -11,7 +12,7 @@
 #define PLACES 18 /* 2^64 * 10^18 is below 2^127 */
 
 typedef struct {
-    uint64_t low, high; /* of the units, in two's complement; not __int128, which would have it aligned to 16 bytes */
+    uint64_t part[3]; /* of the units, in two's complement, the lowest first */
     uint32_t places;
 } Total;
 
@@ -57,24 +58,44 @@ static const char *parse_number(const uint8_t *at, const uint8_t *end, Number *n
     return at < end ? none : NULL;
 }
 
-/* False when the total would reach 2^64 or -2^64; it is then not to be used. */
-static int total_add(Total *total, const Number *number) {
-    __int128 sum = (__int128)((unsigned __int128)total->high << 64 | total->low), more = (__int128)number->units;
+static Total total_of(int64_t whole) {
+    uint64_t sign = whole < 0 ? ~0ull : 0;
+    return (Total){.part = {(uint64_t)whole, sign, sign}};
+}
+
+static void total_add(Total *total, const Number *number) {
+    unsigned __int128 more = number->units;
     if (number->places > total->places) {
-        sum *= (__int128)ten_to(number->places - total->places);
+        unsigned __int128 product = 0, by = ten_to(number->places - total->places);
+        for (int i = 0; i < 3; i++) {
+            product = (product >> 64) + total->part[i] * by;
+            total->part[i] = (uint64_t)product;
+        }
         total->places = number->places;
     } else if (number->places < total->places) {
-        more *= (__int128)ten_to(total->places - number->places);
+        more *= ten_to(total->places - number->places);
     }
-    sum += number->negative ? -more : more;
-    total->low = (uint64_t)sum;
-    total->high = (uint64_t)(sum >> 64);
+    uint64_t sign = number->negative && more ? ~0ull : 0;
+    if (sign) more = -more;
+    const uint64_t parts[3] = {(uint64_t)more, (uint64_t)(more >> 64), sign};
+    unsigned __int128 sum = 0;
+    for (int i = 0; i < 3; i++) {
+        sum = (sum >> 64) + total->part[i] + parts[i];
+        total->part[i] = (uint64_t)sum;
+    }
+}
+
+/* Whether it is below 2^64 and above -2^64. */
+static int total_fits(const Total *total) {
+    __int128 sum = (__int128)((unsigned __int128)total->part[1] << 64 | total->part[0]);
+    if (total->part[2] != (sum < 0 ? ~0ull : 0)) return 0; /* not even 128 bits hold it */
     unsigned __int128 size = sum < 0 ? -(unsigned __int128)sum : (unsigned __int128)sum;
     return !total->places ? !(uint64_t)(size >> 64) : size < ten_to(total->places) << 64;
 }
 
+/* Of a total that fits. */
 static Decimal total_text(const Total *total) {
-    __int128 sum = (__int128)((unsigned __int128)total->high << 64 | total->low);
+    __int128 sum = (__int128)((unsigned __int128)total->part[1] << 64 | total->part[0]);
     unsigned __int128 size = sum < 0 ? -(unsigned __int128)sum : (unsigned __int128)sum, unit = ten_to(total->places);
     Decimal text, whole = decimal((uint64_t)(size / unit));
     char *at = text.digits;

@@ -112,6 +112,17 @@ def test_sum_reaches_all_of_64_bits(run: "Runner") -> None:
     assert run("sum", stdin=b"a\t%d\na\t1\nb\t0\n" % (most - 1)).expect() == b"a\t%d\nb\t0\n" % most
 
 
+def test_the_order_of_numbers_does_not_matter_to_sum() -> None:
+    """Beyond the bounds on the way, by more than 128 bits hold, it comes back."""
+    most = "18446744073709551615.999999999999999999"
+    numbers = [most] * 20 + [f"-{most}"] * 20 + ["0.5", "-2", str(2**64 - 1)]
+    chance = random.Random(5)
+    for _ in range(10):
+        text = "".join(f"a\t{number}\n" for number in numbers)
+        assert within("sum", stdin=text.encode()).expect() == b"a\t18446744073709551613.500000000000000000\n"
+        chance.shuffle(numbers)
+
+
 NUMBERS = st.tuples(st.integers(-(2**60), 2**60), st.integers(0, 18)).map(
     lambda pair: Decimal(pair[0]).scaleb(-pair[1])
 )
@@ -150,7 +161,9 @@ def test_sum_takes_lines_across_its_buffer(run: "Runner") -> None:
         (b"a\t1\n\t1\n", "line 2 has an empty key"),
         (b"a\t", "line 1 has no number"),
         (b"a\t1\t2", "line 1 has something that is no number"),
-        (b"a\t1\r\n", "line 1 has something that is no number"),
+        (b"a\t1\n\rb\t1.5\r\n", "line 2 ends with a carriage return (CR): lines must end with LF alone"),
+        (b"a\tx\r\n", "line 1 has something that is no number"),
+        (b"a\t\r\n", "line 1 has something that is no number"),
         *(
             (b"a\t" + word, "line 1 has something that is no number")
             for word in (b"-", b".5", b"5.", b"+1", b"1e3", b"--1")
@@ -158,9 +171,15 @@ def test_sum_takes_lines_across_its_buffer(run: "Runner") -> None:
         (b"a\t1." + b"1" * 19, "line 1 has a number with more than 18 digits behind its point"),
         (b"a\t1." + b"9" * 99, "line 1 has a number with more than 18 digits behind its point"),
         (b"a\t18446744073709551616", "line 1 has a number that does not fit 64 bits"),
-        (b"a\t18446744073709551615\nb\t1\na\t1\n", "line 3 brings its key's total above"),
-        (b"a\t-18446744073709551615\nb\t1\na\t-1\n", "line 3 brings its key's total above"),
-        (b"a\t0.000000000000000001\na\t18446744073709551615\na\t0.999999999999999999", "line 3 brings its key's total"),
+        (b"a\t18446744073709551615\nb\t1\na\t1\n", "the total is 2^64 or above, or -2^64 or below, of the key a"),
+        (b"a\t-18446744073709551615\nb\t1\na\t-1\n", "-2^64 or below, of the key a"),
+        (b"a\t0.000000000000000001\na\t18446744073709551615\na\t0.999999999999999999", "of the key a"),
+        (
+            b"".join(b"%s\t18446744073709551615.999999999999999999\n" % key for key in [b"b", b"aa"] * 20),
+            "of the key aa",
+        ),
+        (b"a\0\t18446744073709551615\nb\t1\na\0\t1\n", "of the key a"),
+        ((b"x" * 200 + b"\t18446744073709551615\n") * 2, "of the key " + "x" * 99 + "..."),
         (b"a\t1\n" + b"x" * (MIB + 1) + b"\t1\n", "line 2 has a key longer than 1 MiB"),
         (b"a\t1\n" + b"x" * (2 * MIB), "line 2 is too long"),
     ],
