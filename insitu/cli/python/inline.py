@@ -12,6 +12,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
 
+from insitu.cli.python import asked
+from insitu.cli.python.asked import Asked
 from insitu.runtime.errors import ProgramRejected
 
 _BEGIN: Final = "# /// script"
@@ -49,13 +51,12 @@ def table(words: Table, key: str, name: str) -> Table:
     return found
 
 
-def requirements(words: Table, name: str) -> tuple[str, ...]:
-    """Its `dependencies`, as pip takes them."""
+def requirements(words: Table, name: str) -> Asked:
+    """Its `dependencies`. Raises `ProgramRejected` naming `name` and what is no package's name."""
     found = words.get("dependencies", [])
-    # One that begins with a dash would be an option of pip's.
-    if not isinstance(found, list) or not all(isinstance(one, str) and one[:1] not in ("", "-") for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise ProgramRejected(f"{name}: dependencies is no list of requirements")
-    return tuple(found)
+    return Asked(tuple(asked.one(one, f"{name}: dependencies") for one in found))
 
 
 def manifest(words: Table, name: str) -> bytes:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from insitu.cli.python import inline
+from insitu.cli.python import asked, inline
+from insitu.cli.python.asked import Asked
 from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.archive import MAX_BYTES, MAX_ENTRIES
 from insitu.runtime.bundles.build import TEXTS
@@ -43,8 +44,7 @@ class Project:
     stated: Manifest
     texts: dict[str, bytes]
     """Licence and the like: they go along in a bundle."""
-    requirements: tuple[str, ...]
-    """What pip is asked for, as its arguments; it is run in the project's directory."""
+    requirements: Asked
 
 
 def is_project(path: str | Path) -> bool:
@@ -154,13 +154,14 @@ def _names(source: bytes) -> Iterator[str]:
                 yield word[0].decode("ascii", "replace")
 
 
-def _requirements(directory: Path) -> tuple[str, ...]:
+def _requirements(directory: Path) -> Asked:
     """requirements.txt, or else the dependencies of pyproject.toml."""
-    if (directory / "requirements.txt").is_file():
-        return ("--requirement", "requirements.txt")
+    listed = directory / "requirements.txt"
+    if listed.is_file():
+        return asked.of_file(listed)
     project = directory / "pyproject.toml"
     if not project.is_file():
-        return ()
+        return Asked()
     about = inline.tables(contents_of(project), str(project))
     return inline.requirements(inline.table(about, "project", str(project)), str(project))
 
