@@ -83,6 +83,24 @@ def test_ways_to_import_what_lies_beside(tmp_path: Path, source: str) -> None:
     assert sorted(project_of(tmp_path / "s.py").files) == ["app/helper.py", "app/s.py"]
 
 
+@pytest.mark.parametrize("link", ["secret.py", "secret"])
+@pytest.mark.parametrize("words", [("run",), ("program", "build")])
+def test_a_link_beside_a_script_is_not_followed(
+    insitu: Insitu, tmp_path: Path, link: str, words: tuple[str, ...]
+) -> None:
+    """A script may be somebody else's, and so may be what lies beside it; what the user names may be a link."""
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "key.py").write_text("")
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / link).symlink_to(tmp_path / "hidden" / ("key.py" if link.endswith(".py") else ""))
+    (tmp_path / "place" / "s.py").write_text("import secret\n")
+    (tmp_path / "linked.py").symlink_to("place/s.py")
+    for script in ("place/s.py", "linked.py"):
+        told = insitu(*words, script, code=125 if words == ("run",) else 1).stderr
+        assert told.endswith(f"{tmp_path}/place/{link}: a symbolic link, and a program has none\n"), told
+        assert told.count("\n") == 1
+
+
 def test_a_directory_brings_all_that_is_in_it(insitu: Insitu, tmp_path: Path) -> None:
     place = tmp_path / "place"
     (place / ".git").mkdir(parents=True)

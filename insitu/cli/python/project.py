@@ -5,6 +5,7 @@ what it imports by name: modules that lie beside it, and packages with all that 
 directory does not take that along, and one among its helpers runs as it does with any Python.
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ SUFFIX: Final = ".py"
 MAINS: Final = ("main.py", "__main__.py")
 _IMPORT: Final = re.compile(rb"\bfrom[ \t]+(\w+)|\bimport[ \t]+((?:[\w., \t]|\\\r?\n)+)")
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_LINK: Final = "a symbolic link, and a program has none"
 _OF_THE_BUILD: Final = (manifest.NAME, "requirements.txt", "pyproject.toml")
 """What at a directory's top is for whoever builds, and not for the guest."""
 
@@ -67,7 +69,8 @@ def read(path: Path) -> Project:
         for name in _OF_THE_BUILD:
             found.pop(name, None)
         beside = path / manifest.NAME
-        words, stated = named(contents_of(beside) if beside.is_file() else b"", path.resolve().name, str(beside))
+        text = contents_of(beside, follow=False) if beside.is_file() else b""
+        words, stated = named(text, path.resolve().name, str(beside))
     else:
         main, texts = path.name, {}
         found = _with_imported(path)
@@ -98,7 +101,7 @@ class Gathered:
     def add(self, name: str) -> bytes:
         if not name.isprintable():
             raise ProgramRejected(f"{self.directory}: {name!r}: a name of what cannot be printed, or is no UTF-8")
-        data = self.files[name] = contents_of(self.directory / name)
+        data = self.files[name] = contents_of(self.directory / name, follow=False)
         self._size += len(data)
         if len(self.files) > MAX_ENTRIES:
             raise ProgramRejected(f"{self.directory}: over {MAX_ENTRIES} files, and no more are allowed")
@@ -118,7 +121,7 @@ class Gathered:
             if entry.name.startswith(".") or entry.name == "__pycache__":
                 continue
             if entry.is_symlink():
-                raise ProgramRejected(f"{place / entry.name}: a symbolic link, and a program has none")
+                raise ProgramRejected(f"{place / entry.name}: {_LINK}")
             if entry.is_dir():
                 self.tree(f"{inside}{entry.name}/")
             else:
@@ -136,9 +139,12 @@ def _with_imported(script: Path) -> dict[str, bytes]:
             continue
         seen.add(name)
         before = set(gathered.files)
-        if (gathered.directory / f"{name}{SUFFIX}").is_file():
-            gathered.add(f"{name}{SUFFIX}")
-        elif any((gathered.directory / name).glob(f"*{SUFFIX}")):
+        module, package = gathered.directory / f"{name}{SUFFIX}", gathered.directory / name
+        if module.is_file() or module.is_symlink():
+            gathered.add(module.name)
+        elif any(package.glob(f"*{SUFFIX}")):
+            if package.is_symlink():
+                raise ProgramRejected(f"{package}: {_LINK}")
             gathered.tree(f"{name}/")
         for path in gathered.files.keys() - before:
             if path.endswith(SUFFIX):
@@ -162,15 +168,18 @@ def _requirements(directory: Path) -> Asked:
     project = directory / "pyproject.toml"
     if not project.is_file():
         return Asked()
-    about = inline.tables(contents_of(project), str(project))
+    about = inline.tables(contents_of(project, follow=False), str(project))
     return inline.requirements(inline.table(about, "project", str(project)), str(project))
 
 
-def contents_of(path: Path) -> bytes:
+def contents_of(path: Path, *, follow: bool = True) -> bytes:
+    """`follow`: also what a link leads to, which is for what the user has named and for nothing else. A project may be
+    somebody else's, and its links lead to what is not."""
     try:
-        data = read_file(path, MAX_BYTES)
+        data = read_file(path, MAX_BYTES, follow=follow)
     except OSError as why:
-        raise ProgramRejected(f"{path}: {why.strerror}") from None
+        linked = why.errno == errno.ELOOP and not follow
+        raise ProgramRejected(f"{path}: {_LINK if linked else why.strerror}") from None
     if len(data) > MAX_BYTES:
         raise ProgramRejected(f"{path}: over {MAX_BYTES} bytes, and no more are allowed")
     return data
