@@ -34,7 +34,8 @@ from insitu.sandbox.limits import MAX_PROGRAM
 SHIPPED: Final = Path(insitu.__file__).parent / "programs"
 PYTHON_PACKAGE: Final = "insitu_python"
 """Where it is installed, its folder `programs` comes after the shipped programs: it brings `python`."""
-_SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
+SUFFIXES: Final = (".wasm", BUNDLE_SUFFIX)
+"""Of the files that are programs."""
 _SETTLED: Final = 1_000_000_000  # nanoseconds after which a directory's time tells of every change in it
 _AGAIN: Final = 1.0  # seconds
 _KNOWN: Final = 10_000  # files
@@ -135,7 +136,7 @@ class ProgramStore:
         """All readable programs, by name and version."""
         found: dict[str, ProgramInfo] = {}
         for directory in self._directories:
-            for suffix in _SUFFIXES:
+            for suffix in SUFFIXES:
                 for path in sorted(directory.glob(f"*{suffix}")):
                     if path.stem not in found and (stamp := _stamp(str(path))) is not None:
                         try:
@@ -187,7 +188,7 @@ class ProgramStore:
         return self._at(f"{prefix}{stems[-1]}") if stems else None
 
     def _at(self, stem: str) -> ProgramInfo | None:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             path = f"{stem}{suffix}"
             if (stamp := _stamp(path)) is not None:
                 return self._read(path, stamp)
@@ -210,7 +211,7 @@ class ProgramStore:
         for entry in entries:
             stem, suffix = os.path.splitext(entry)
             plain, at, _ = stem.partition("@")
-            if at and plain and suffix in _SUFFIXES:
+            if at and plain and suffix in SUFFIXES:
                 found.setdefault(plain, []).append(stem)
         for stems in found.values():
             stems.sort(key=lambda stem: _order(stem.partition("@")[2]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from insitu.runtime.programs import SUFFIXES
 from insitu.storage_hooks.devcluster import DevCluster, DevClusterError, NotRunning
 from insitu.storage_hooks.devcluster import control as supervisor
 from insitu.storage_hooks.devcluster.errors import AlreadyRunning, OptionRefused
@@ -59,7 +60,7 @@ def cluster() -> None:
     "--programs",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="A directory of your own .wasm files, served by name. May be given again. Remembered until `down`.",
+    help="A directory of your own .wasm and .zip files, served by name. May be given again. Remembered until `down`.",
 )
 def up(directory: Path | None, nodes: int | None, programs: tuple[Path, ...]) -> None:
     """Start it, wait until it is healthy, and say how to use it.
@@ -134,8 +135,8 @@ def remembered_programs(layout: Layout) -> tuple[Path, ...]:
 def check_programs(directory: Path) -> None:
     if not directory.is_dir():
         raise OptionRefused(f"--programs {directory}: no such directory")
-    if not any(directory.glob("*.wasm")):
-        raise OptionRefused(f"--programs {directory}: holds no .wasm file")
+    if not any(path.suffix in SUFFIXES for path in directory.iterdir()):
+        raise OptionRefused(f"--programs {directory}: holds no program (a file *{' or *'.join(SUFFIXES)})")
 
 
 def how_to_use(running: DevCluster) -> str:

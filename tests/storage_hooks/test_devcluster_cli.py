@@ -17,6 +17,7 @@ from typing import Protocol
 import pytest
 import wasmtime
 
+from insitu.runtime.bundles.build import packed
 from insitu.runtime.client import NodeClient
 from insitu.storage_hooks.devcluster import DevCluster
 from insitu.storage_hooks.devcluster.layout import Layout
@@ -156,9 +157,13 @@ def served(home: Path) -> list[str]:
 
 
 def test_up_remembers_the_programs(insitu: Command, home: Path, tmp_path: Path) -> None:
+    """A directory of bundles is as good as one of modules."""
+    wasm = bytes(wasmtime.wat2wasm(EXITS))
     for name in ("mine", "other"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / f"{name}.wasm").write_bytes(wasmtime.wat2wasm(EXITS))
+    (tmp_path / "mine" / "mine.wasm").write_bytes(wasm)
+    contents = {"program.toml": b'name = "other"\n', "other.wasm": wasm}
+    (tmp_path / "other" / "other.zip").write_bytes(packed(contents, contents.__getitem__, "other")[0])
 
     def end() -> None:
         state = state_of(home)
@@ -229,6 +234,7 @@ def test_mistakes_get_one_clear_line(insitu: Command, home: Path, tmp_path: Path
     (foreign / "thesis").write_text("years of work")
     empty = tmp_path / "empty"
     empty.mkdir()
+    (empty / "notes.txt").write_text("no program")
     for words, message in (
         (("up", "--dir", str(foreign)), f"{foreign}: not empty and not a cluster's directory"),
         (("down", "--dir", str(foreign)), f"{foreign}: not a cluster's directory"),
@@ -236,7 +242,7 @@ def test_mistakes_get_one_clear_line(insitu: Command, home: Path, tmp_path: Path
         (("up", "--nodes", "0"), "--nodes 0: allowed are 1 to 16"),
         (("up", "--nodes", "17"), "--nodes 17: allowed are 1 to 16"),
         (("up", "--programs", str(tmp_path / "nowhere")), "nowhere: no such directory"),
-        (("up", "--programs", str(empty)), "empty: holds no .wasm file"),
+        (("up", "--programs", str(empty)), "empty: holds no program (a file *.wasm or *.zip)"),
     ):
         said = insitu(*words, code=1).stderr
         assert message in said
