@@ -10,5 +10,6 @@
     bundle.py      the module, its snapshot, the bundle, the wheel
     install.py     the wheel into the environment that builds
 
-In the guest: main.c, boot.py as the module insitu_boot, and _socket.py in the place of a module that it has not.
+In the guest: main.c, boot.py as the module insitu_boot, absent.py, which tells what is not there, and in the place of
+what a guest cannot have _socket.py, mmap.py, and unix_events.py of asyncio.
 """

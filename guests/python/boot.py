@@ -31,10 +31,13 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 import types
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
+
+import insitu_absent  # type: ignore[import-not-found]
 
 _USUAL = """
     __future__ abc argparse array atexit base64 binascii bisect calendar codecs collections collections.abc
@@ -50,6 +53,9 @@ _USUAL = """
 """Imported before the first snapshot, where they are there: a run that imports them finds them done."""
 _PIECE = 1 << 16
 _USAGE = "usage: python SCRIPT [ARG…] | -c CODE [ARG…] | -m MODULE [ARG…] | - [ARG…]"
+
+_MEANINGLESS = "BEsSI"
+"""Options of CPython's that ask for what is so anyway: no bytecode is written, no variable read, no `site` imported."""
 
 _HERE = (lambda: None).__code__.co_filename
 """This file, as tracebacks name it: its frames are nobody's business."""
@@ -82,6 +88,7 @@ def start() -> None:
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
     builtins.help = _sitebuiltins._Helper()
+    insitu_absent.install()
     _streams = _stream(0, "r"), _stream(1, "w"), _stream(2, "w")
     _use_streams()
     _unraisable_args = _type_of_unraisable_args()
@@ -319,6 +326,7 @@ def _main(words: list[str]) -> int:
         for warning in told:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
         return _execute(code, path)
+    words = _without_options(words)
     option, rest = (words[1], words[2:]) if len(words) > 1 else ("-", [])
     if option == "-":
         sys.argv = ["-" if len(words) > 1 else "", *rest]
@@ -343,6 +351,26 @@ def _main(words: list[str]) -> int:
     return _run_script(option)
 
 
+def _without_options(words: list[str]) -> list[str]:
+    """Less those before what is run that can be had. One that cannot is left, and refused as unknown."""
+    for at, word in enumerate(words[1:], 1):
+        if not word.startswith("-") or word == "-":
+            return [words[0], *words[at:]]
+        left = word[1:].lstrip(_MEANINGLESS + "u")
+        if "u" in word[: len(word) - len(left)]:
+            _unbuffer()
+        if left:
+            return [words[0], f"-{left}", *words[at + 1 :]]
+    return words[:1]
+
+
+def _unbuffer() -> None:
+    """What is written to stdout is out at once."""
+    raw = _streams[1].buffer.raw
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(raw, "utf-8", "strict", newline="\n", write_through=True)
+    sys.stdout.mode = "w"
+
+
 def _run_script(path: str) -> int:
     """A file, or a directory or zip with a `__main__.py`."""
     try:
@@ -364,7 +392,13 @@ def _run_module(name: str, *, alter_argv: bool) -> int:
     import runpy
 
     _new_main(None)
-    runpy._run_module_as_main(name, alter_argv)
+    try:
+        runpy._run_module_as_main(name, alter_argv)
+    except SystemExit as why:
+        *_, (frame, _) = traceback.walk_tb(why.__traceback__)
+        if frame.f_code is not runpy._run_module_as_main.__code__:
+            raise  # the module's own
+        raise SystemExit(f"python{why.code}") from None  # there is none; and `sys.executable`, which it names, is empty
     return 0
 
 

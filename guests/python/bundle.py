@@ -32,7 +32,13 @@ PACKAGE = "insitu_python"
 WHEEL_VERSION = f"{recipe.VERSION}.post{recipe.BUILD}"
 WHEEL = f"{PACKAGE}-{WHEEL_VERSION}-py3-none-any.whl"
 BUNDLE = f"{PACKAGE}/programs/python.zip"
-OWN_MODULES = {"boot.py": "insitu_boot.py", "_socket.py": "_socket.py"}
+OWN_MODULES = {
+    "boot.py": "insitu_boot.py",
+    "absent.py": "insitu_absent.py",
+    "_socket.py": "_socket.py",
+    "mmap.py": "mmap.py",
+    "unix_events.py": "asyncio/unix_events.py",
+}
 """Ours → what the guest calls it, in its library."""
 OWN = (HERE / "main.c", HERE / "log2.c")
 MARKER = "marker.py"

@@ -12,7 +12,7 @@
  * forget what it knew of them and of its directories. What it has not: string hashes. Every dictionary and set of the
  * snapshot is laid out by them, so their seed is fixed (as with PYTHONHASHSEED=0).
  *
- * Stacks. There are two: the engine's, for return addresses and locals (1 MiB, MAX_WASM_STACK in sandbox/raw.py), and
+ * Stacks. There are two: the engine's, for return addresses and locals (3 MiB, MAX_WASM_STACK in sandbox/raw.py), and
  * this module's own, for what C takes the address of (STACK in recipe.py). Python's own limits on recursion in C must be
  * met before either is full, for the end of a stack is a trap and no RecursionError: recipe.py lowers them, and
  * tests/python/test_limits.py tries the deepest paths there are. */

@@ -13,6 +13,7 @@ import click
 
 from insitu.cli import say
 from insitu.cli.options import with_values
+from insitu.cli.python.interpreter import check_python
 from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.bundles.manifest import Manifest
@@ -150,6 +151,7 @@ def _shipped(name: str) -> ProgramInfo:
         return ProgramStore().find(name)
     except UnknownProgram as why:
         if not os.path.isfile(name):
+            check_python(name)
             raise
         raise ProgramError(
             f"{why}. A file {name} is here: a program's file has a name that ends with .wasm, .wat, .zip, .py or .js, "

@@ -10,12 +10,13 @@ from typing import Any, Final, TypeVar
 import click
 
 from insitu.cli import printable
+from insitu.cli.python.interpreter import check_python
 from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.build import build as build_bundle
 from insitu.runtime.bundles.build import names_of
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.channels import check_count
-from insitu.runtime.errors import NodeError
+from insitu.runtime.errors import NodeError, UnknownProgram
 from insitu.runtime.programs import SHIPPED, ProgramInfo, ProgramStore, described
 from insitu.runtime.reading import read_file
 from insitu.sandbox.digest import program_digest
@@ -127,7 +128,7 @@ def show(programs: tuple[str, ...], as_json: bool, name: str) -> None:
         if "/" in name or name.endswith((".wasm", ".zip")):
             info = _info(Path(name))
         else:
-            info = ProgramStore(_directories(programs)).find(name)
+            info = _find(ProgramStore(_directories(programs)), name)
         data = _read(Path(info.path))
         bundle = Bundle(data, info.path) if info.bundle else None
     except (NodeError, ProgramError) as why:
@@ -142,6 +143,14 @@ def show(programs: tuple[str, ...], as_json: bool, name: str) -> None:
     for key, value in facts.items():
         if value or key == "size":
             click.echo(f"{key:13} {printable(_shown(key, value))}")
+
+
+def _find(store: ProgramStore, name: str) -> ProgramInfo:
+    try:
+        return store.find(name)
+    except UnknownProgram:
+        check_python(name)
+        raise
 
 
 def _build(path: Path) -> tuple[bytes, Bundle]:

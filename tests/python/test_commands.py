@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from insitu.cli.guests import find_program
+from insitu.cli.program import program
 from insitu.cli.python.project import read as project_of
 from insitu.runtime import programs
 from insitu.runtime.errors import ProgramRejected, UnknownProgram
@@ -224,3 +226,17 @@ def test_without_the_guest_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         UnknownProgram, match=r"s\.py: Python scripts need the Python guest, which is not installed here"
     ):
         find_program(str(tmp_path / "s.py"))
+    for name in ("python", "python@3.13.5"):
+        with pytest.raises(
+            UnknownProgram, match=rf"program {name} is the Python guest, which is not installed.*make python-guest"
+        ):
+            find_program(name)
+        shown = CliRunner().invoke(program, ["show", name])
+        assert shown.exit_code == 1
+        assert f"program {name} is the Python guest, which is not installed here" in shown.output
+
+
+def test_a_version_that_is_not_installed_is_unknown_as_any_programs() -> None:
+    with pytest.raises(UnknownProgram, match=r"python@2\.7") as why:
+        find_program("python@2.7")
+    assert "make python-guest" not in str(why.value)

@@ -13,6 +13,7 @@ import pytest
 from insitu.sandbox.channels import FileInput
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import Frozen
+from insitu.sandbox.files.tree import Files
 from insitu.sandbox.limits import MIB, Limits
 from tests.python.guest import PATIENCE, Python
 from tests.real.interpreter import Conversation, Result
@@ -221,6 +222,17 @@ def test_ways_to_start_it(python: Python) -> None:
     assert python.run(stdin=show.encode()).expect() == "__main__ ['']\n"
     assert python.run("-m", "json.tool", stdin=b"[1]", files=files).expect() == "[\n    1\n]\n"
     assert re.fullmatch(r"Python 3\.13\.\d+\n", python.run("-V").expect())
+    assert python.run("-B", "-Es", "-Ic", show, "-u", files=files).expect() == "__main__ ['-c', '-u']\n"
+    assert python.run("-S", "/app/main.py", "-B", files=files).expect() == "__main__ ['/app/main.py', '-B']\n"
+    assert python.run("-I", stdin=show.encode()).expect() == "__main__ ['']\n"
+
+
+def test_unbuffered(python: Python) -> None:
+    source = "import os; print('first', end=' '); os.write(1, b'second '); print('last')"
+    assert python.run("-c", source).expect() == "second first last\n"
+    for option in ("-u", "-uB"):
+        assert python.run(option, "-c", source).expect() == "first second last\n"
+    assert python.run("-uc", source).expect() == "first second last\n"
 
 
 @pytest.mark.parametrize(
@@ -228,13 +240,20 @@ def test_ways_to_start_it(python: Python) -> None:
     [
         (["/nope.py"], 2, r"python: can't open file '/nope.py': \[Errno 44\] No such file or directory\n"),
         (["-x"], 2, r"python: unknown option -x; usage: python SCRIPT .*\n"),
+        (["-u", "-i", "/app/main.py"], 2, r"python: unknown option -i; usage: .*\n"),
+        (["-BO", "/app/main.py"], 2, r"python: unknown option -O; usage: .*\n"),
+        (["-X", "dev", "-c", "0"], 2, r"python: unknown option -X; usage: .*\n"),
         (["-c"], 2, r"python: -c needs CODE; usage: .*\n"),
-        (["-m", "no.such"], 1, r".*No module named no\n|.*Error while finding module specification for 'no.such'.*\n"),
-        (["/app"], 1, r".*can't find '__main__' module in '/app'\n"),
+        (["-m", "nomod"], 1, r"python: No module named nomod\n"),
+        (["-m", "no.such"], 1, r"python: Error while finding module specification for 'no.such' .*\n"),
+        (["-m", "sqlite3"], 1, r"python: No module named sqlite3\n"),
+        (["/empty"], 1, r"python: can't find '__main__' module in '/empty'\n"),
+        (["-m", "main"], 1, r"own word\n"),
     ],
 )
 def test_what_cannot_be_started_is_told_in_a_line(python: Python, words: list[str], code: int, errors: str) -> None:
-    result = python.run(*words, files=python.with_files(main=""))
+    files = Files.held({**python.library, "main.py": b"raise SystemExit('own word')", "empty/nothing": b""})
+    result = python.run(*words, files=files)
     assert result.code == code
     assert re.fullmatch(errors, result.errors), result.errors
 

@@ -22,12 +22,26 @@ def interpreter(asking: str) -> tuple[ProgramInfo, Bundle]:
     try:
         info = ProgramStore().find(NAME)
     except UnknownProgram:
-        raise UnknownProgram(
-            f"{asking}: Python scripts need the Python guest, which is not installed here: in a checkout of insitu "
-            "`make python-guest` builds it (some 5 minutes, and 1.5 GB of disk while it does); "
-            "elsewhere install the wheel that it makes, insitu_python-….whl"
-        ) from None
+        raise _missing(f"{asking}: Python scripts need the Python guest") from None
     return info, Bundle(read_file(Path(info.path), MAX_PROGRAM), info.path)
+
+
+def check_python(name: str) -> None:
+    """For whoever has not found the program `name`: raises `UnknownProgram` with the way to get it where it is Python
+    and none is installed."""
+    if name.partition("@")[0] == NAME:
+        try:
+            ProgramStore().find(NAME)
+        except UnknownProgram:
+            raise _missing(f"program {name} is the Python guest") from None
+
+
+def _missing(what: str) -> UnknownProgram:
+    return UnknownProgram(
+        f"{what}, which is not installed here: in a checkout of insitu "
+        "`make python-guest` builds it (some 5 minutes, and 1.5 GB of disk while it does); "
+        "elsewhere install the wheel that it makes, insitu_python-….whl"
+    )
 
 
 def pillow_version(files: Mapping[str, bytes]) -> str:
