@@ -242,6 +242,53 @@ def test_ten_thousand_words_at_once() -> None:
     assert grep("-Fx", *arguments, stdin=text).expect() == b"".join(expected)
 
 
+def text_of_beginnings(alternatives: list[str], way: str) -> list[str]:
+    if way == "several":
+        return [word for one in alternatives for word in ("-e", one)]
+    either = "|".join(alternatives)
+    return [{"one": either, "group": f"({either})b", "nested": f"z|({either}|(b{either}))+[ab]|y"}[way]]
+
+
+@PROPERTY
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "A", "ab", ".", "[ab]", "b*", "(a|bb)", "a{2}", "[^a]?", " "]), max_size=5),
+        min_size=15,
+        max_size=40,
+    ),
+    st.sampled_from(["several", "one", "group", "nested"]),
+    st.lists(st.sampled_from(["-i", "-v", "-n", "-c"]), unique=True),
+    st.sampled_from([[], ["-w"], ["-x"], ["-o"]]),
+    TEXT,
+)
+def test_many_alternatives_that_begin_alike(
+    alternatives: list[list[str]], way: str, options: list[str], whole: list[str], text: bytes
+) -> None:
+    parts = ["".join(one) or "a" for one in alternatives]
+    arguments = ["-E", *options, *whole, *text_of_beginnings(parts, way)]
+    assert grep(*arguments, stdin=text).expect() == gnu(arguments, text)
+
+
+@pytest.mark.parametrize("way", ["-G", "-F", "-E", "-E|", "-Ei", "-Ew", "classes"])
+def test_two_thousand_patterns_cost_little_more_than_one(way: str) -> None:
+    """Fuel tells it without a clock: making states for so short a text is most of it. With a step for each pattern in
+    each state it takes dozens of times as much."""
+    chance = random.Random(9)
+    words = ["".join(chance.choices("abcdefgh", k=chance.randint(5, 12))) for _ in range(2000)]
+    lines = []
+    for at in range(3000):
+        texts = ["".join(chance.choices("abcdefgh", k=9)) for _ in range(7)]
+        lines.append(" ".join([*texts, chance.choice(words)] if at % 20 == 0 else texts).encode())
+    text = b"\n".join(lines) + b"\n"
+    if way == "classes":
+        words = [f"{word[:-2]}[{word[-2]}x]{word[-1]}" for word in words]
+    pattern = ("|" if way == "-E|" else "\n").join(words)
+    option = "-G" if way == "classes" else way.rstrip("|")
+    run = grep(option, pattern, stdin=text, fuel=3000 * len(text))
+    assert run.expect() == gnu([option, pattern], text)
+    assert 100 <= run.out.count(b"\n") < 2000
+
+
 def test_long_words_beside_short_ones() -> None:
     text = b"a\nb\n" + b"x" * 5000 + b"\n"
     assert grep("-F", "-e", "x" * 5000, "-e", "b", "-e", "y" * 5000, stdin=text).expect() == text[2:]

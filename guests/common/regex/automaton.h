@@ -21,7 +21,8 @@
 #include "steps.h"
 
 #define TABLE_SIZE ((size_t)4 << 20) /* bytes */
-#define POOL_SIZE ((size_t)1 << 20)  /* step numbers that all states together may have */
+#define POOL_SIZE ((size_t)1 << 20)  /* step numbers that all states together have at first */
+#define POOL_MOST ((size_t)4 << 20)  /* and where that is too few, and there is memory */
 #define STATES_MOST 16384u           /* a power of two */
 
 enum { UNKNOWN, MATCHED, DEAD, FIRST_STATE }; /* rows that are none; of DEAD nothing matches until the line ends */
@@ -45,7 +46,7 @@ typedef struct {
     uint32_t state_count, states_most;
     uint32_t starts[3]; /* rows by context; UNKNOWN: not made */
     uint16_t *pool;
-    size_t pool_used;
+    size_t pool_size, pool_used;
     uint16_t *index; /* of states by hash; 0: free */
     uint32_t flushes;
     int skips;
@@ -111,6 +112,7 @@ static Automaton *automaton_of(const Pattern *pattern, uint32_t root, Aim aim) {
     automaton->table = pattern_memory(TABLE_SIZE);
     automaton->states = pattern_memory(STATES_MOST * sizeof(State));
     automaton->pool = pattern_memory(POOL_SIZE * sizeof(uint16_t));
+    automaton->pool_size = POOL_SIZE;
     automaton->index = pattern_memory(2 * STATES_MOST * sizeof(uint16_t));
     automaton->marks = pattern_memory(STEPS_MOST / 64 * 8 + 8);
     automaton->stack = pattern_memory(STEPS_MOST * sizeof(uint16_t));
@@ -189,6 +191,16 @@ static int collect(Automaton *automaton) {
     return pending;
 }
 
+/* Hundreds of patterns in one have states of as many steps, and few of these fit the first pool. */
+static void pool_grow(Automaton *automaton) {
+    if (automaton->pool_size == POOL_MOST) return;
+    uint16_t *pool = take_memory(POOL_MOST * sizeof *pool);
+    if (!pool) return;
+    memcpy(pool, automaton->pool, automaton->pool_used * sizeof *pool);
+    automaton->pool = pool; /* the old one stays: somebody may be reading it */
+    automaton->pool_size = POOL_MOST;
+}
+
 /* The row of the state that consists of `found`; makes it, and room for it, if there is none. */
 static uint32_t state_row(Automaton *automaton, Context context, uint8_t flags) {
     uint32_t count = automaton->found_count;
@@ -203,7 +215,8 @@ static uint32_t state_row(Automaton *automaton, Context context, uint8_t flags) 
             !memcmp(automaton->pool + state->keys, automaton->found, count * sizeof(uint16_t)))
             return automaton->index[slot] * automaton->classes;
     }
-    if (automaton->state_count == automaton->states_most || count > POOL_SIZE - automaton->pool_used) {
+    if (count > automaton->pool_size - automaton->pool_used) pool_grow(automaton);
+    if (automaton->state_count == automaton->states_most || count > automaton->pool_size - automaton->pool_used) {
         automaton_flush(automaton);
         slot = hash & (2 * STATES_MOST - 1);
     }

@@ -133,7 +133,7 @@ static void literals_of(const Pattern *pattern, uint32_t index, unsigned depth, 
         }
         case NODE_ONE_OF: {
             int whole = 1, best = 1;
-            for (uint32_t at = node->last; at; at = pattern->nodes[at].before) {
+            for (uint32_t at = node->last; at && (whole || best); at = pattern->nodes[at].before) {
                 literals_of(pattern, at, depth + 1, &child);
                 const Words *most = words_say_something(&child.whole) ? better_words(&child.whole, &child.best) : &child.best;
                 if (at == node->last) {

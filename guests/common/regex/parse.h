@@ -287,27 +287,4 @@ static uint32_t parse_pattern(Pattern *pattern, Syntax syntax, const uint8_t *te
     return parse_alternatives(&parser);
 }
 
-/* A fixed word more for NODE_WORDS, which takes many: they share what they begin with. */
-static void trie_add(Pattern *pattern, const uint8_t *text, size_t size) {
-    if (!pattern->trie) {
-        pattern->trie = pattern_memory(NODES_MOST * sizeof(Trie));
-        pattern->trie_count = 1; /* 0 is the root */
-    }
-    uint32_t at = 0;
-    for (size_t i = 0; i < size; i++) {
-        uint8_t byte = pattern->fold && is_letter(text[i]) ? text[i] | 0x20 : text[i];
-        uint32_t child = pattern->trie[at].child;
-        while (child && pattern->trie[child].byte != byte) child = pattern->trie[child].sibling;
-        if (!child) {
-            if (pattern->trie_count == NODES_MOST) die(2, "the patterns are too long");
-            if (!pattern->single[byte]) node_byte(pattern, byte); /* makes its set */
-            child = pattern->trie_count++;
-            pattern->trie[child] = (Trie){.byte = byte, .sibling = pattern->trie[at].child};
-            pattern->trie[at].child = child;
-        }
-        at = child;
-    }
-    pattern->trie[at].ends = 1;
-}
-
 #endif

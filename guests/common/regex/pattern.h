@@ -32,7 +32,7 @@ typedef enum {
 typedef struct {
     uint8_t kind, depth;
     uint16_t least, most; /* of a repetition; `least` is the Need, too */
-    uint32_t set;         /* of NODE_BYTES */
+    uint32_t set;         /* of NODE_BYTES; of NODE_ONE_OF the root of its alternatives' trie, if it has one */
     uint32_t last;        /* child; 0: none */
     uint32_t before;      /* sibling; 0: none */
 } Node;
@@ -41,11 +41,17 @@ typedef struct {
     uint64_t words[4];
 } ByteSet;
 
-/* One byte of fixed words that share beginnings; 0 is none. */
+/* Alternatives that share beginnings (trie.h): one set of bytes; 0 is none. */
 typedef struct {
-    uint32_t child, sibling;
-    uint8_t byte, ends;
+    uint32_t child, sibling; /* a root has no sibling: there it is the end of its nodes */
+    uint32_t rest;           /* what else can follow */
+    uint16_t set;
+    uint8_t ends;
 } Trie;
+
+typedef struct {
+    uint32_t node, parts, next;
+} Rest;
 
 typedef struct {
     Node *nodes;
@@ -54,7 +60,9 @@ typedef struct {
     uint32_t set_count;
     uint32_t single[256]; /* the set of one byte (or of a letter in both cases) + 1; 0: not made */
     Trie *trie;
-    uint32_t trie_count;
+    uint32_t trie_count, words; /* words: the root of NODE_WORDS */
+    Rest *rests;
+    uint32_t rest_count;
     int fold;      /* upper and lower case are one */
     uint32_t root; /* node */
 } Pattern;
@@ -118,28 +126,34 @@ static uint32_t node_of_list(Pattern *pattern, Node parent) {
     return node_new(pattern, parent);
 }
 
-static uint32_t node_bytes(Pattern *pattern, const ByteSet *wanted) {
+static uint32_t set_number(Pattern *pattern, const ByteSet *wanted) {
     ByteSet set = *wanted;
     set.words[0] &= ~((uint64_t)1 << '\n');
     for (uint32_t i = 0;; i++) {
         if (i == SETS_MOST) die(2, "the pattern has more than ", decimal(SETS_MOST).digits, " different sets of bytes");
         if (i == pattern->set_count) pattern->sets[pattern->set_count++] = set;
         else if (memcmp(&pattern->sets[i], &set, sizeof set)) continue;
-        return node_new(pattern, (Node){.kind = NODE_BYTES, .set = i});
+        return i;
     }
 }
 
-static uint32_t node_byte(Pattern *pattern, uint8_t byte) {
+static uint32_t node_bytes(Pattern *pattern, const ByteSet *wanted) {
+    return node_new(pattern, (Node){.kind = NODE_BYTES, .set = set_number(pattern, wanted)});
+}
+
+static uint32_t set_of_byte(Pattern *pattern, uint8_t byte) {
     if (pattern->fold && is_letter(byte)) byte |= 0x20;
     if (!pattern->single[byte]) {
         ByteSet set = {0};
         set_add(&set, byte);
         if (pattern->fold) set_fold(&set);
-        uint32_t node = node_bytes(pattern, &set);
-        pattern->single[byte] = pattern->nodes[node].set + 1;
-        return node;
+        pattern->single[byte] = set_number(pattern, &set) + 1;
     }
-    return node_new(pattern, (Node){.kind = NODE_BYTES, .set = pattern->single[byte] - 1});
+    return pattern->single[byte] - 1;
+}
+
+static uint32_t node_byte(Pattern *pattern, uint8_t byte) {
+    return node_new(pattern, (Node){.kind = NODE_BYTES, .set = set_of_byte(pattern, byte)});
 }
 
 static uint32_t node_need(Pattern *pattern, Need need) {

@@ -3,6 +3,7 @@
  *   pattern.h    patterns as a tree               parse.h      text -> tree
  *   steps.h      tree -> steps                    automaton.h  steps -> states, as a text needs them
  *   literals.h   tree -> words to look for first  finder.h     looks for them
+ *   trie.h       alternatives that begin alike
  *
  * Bytes are characters, and letters are those of ASCII (the C locale). Of several matches in a line the leftmost
  * counts, and of those the longest, as POSIX has it.
@@ -13,6 +14,7 @@
 #include "automaton.h"
 #include "finder.h"
 #include "parse.h"
+#include "trie.h"
 
 /* Of a million bytes, where words that are looked for begin, by guess: beyond it that is no gain. */
 #define RATE_MOST 20000
@@ -49,9 +51,10 @@ static Regex regex_begin(Syntax syntax, int fold, Whole whole) {
 
 /* One or, with line ends in it, several patterns more. Dies with what is wrong and where. */
 static void regex_add(Regex *regex, const char *text) {
-    for (;;) {
-        const char *stop = strchr(text, '\n');
-        size_t size = stop ? (size_t)(stop - text) : strlen(text);
+    /* Not strchr(): it may look for the end of all of it first, each time. */
+    for (const char *end = text + strlen(text);;) {
+        const char *stop = memchr(text, '\n', (size_t)(end - text));
+        size_t size = (size_t)((stop ? stop : end) - text);
         if (regex->syntax == SYNTAX_FIXED) trie_add(&regex->pattern, (const uint8_t *)text, size);
         if (regex->syntax == SYNTAX_FIXED && regex->pattern.node_count > LISTED_MOST) regex->unlisted = 1;
         else
@@ -74,7 +77,7 @@ static int is_nullable(const Pattern *pattern, uint32_t index) {
         case NODE_BYTES: return 0;
         case NODE_ONE_OF: return any;
         case NODE_REPEAT: return !node->least || all;
-        case NODE_WORDS: return pattern->trie[0].ends;
+        case NODE_WORDS: return pattern->trie[pattern->words].ends;
         default: return all;
     }
 }
@@ -84,10 +87,12 @@ static uint32_t regex_root(Regex *regex) {
     Pattern *pattern = &regex->pattern;
     uint32_t count = 0;
     for (uint32_t at = regex->list.last; at; at = pattern->nodes[at].before) count++;
+    if (pattern->words) pattern->trie[pattern->words].sibling = pattern->trie_count;
     /* Words are looked for one by one only where they are few. */
     regex->plain_root = regex->unlisted || (regex->syntax == SYNTAX_FIXED && count > WORDS_MOST)
                             ? node_new(pattern, (Node){.kind = NODE_WORDS})
                             : node_of_list(pattern, regex->list);
+    share_beginnings(pattern, regex->plain_root, 0);
     regex->nullable = is_nullable(pattern, regex->plain_root);
     switch (regex->whole) {
         case WHOLE_WORDS: return node_between(pattern, NEED_NO_WORD_BEFORE, regex->plain_root, NEED_NO_WORD_AFTER);

@@ -33,24 +33,43 @@ static uint16_t steps_fork(Steps *steps, uint16_t one, uint16_t other) {
     return step_add(steps, (Step){.kind = STEP_FORK, .next = one, .other = other});
 }
 
-/* The words of a trie: its nodes were made from the root on, so from the last to the first each is made after its
- * children. `entry[node]` is where what follows the node's byte begins. */
-static uint16_t steps_of_trie(Steps *steps, uint16_t next) {
+static uint16_t steps_of(Steps *steps, uint32_t index, uint16_t next);
+
+/* What is left of an alternative. */
+static uint16_t steps_of_rest(Steps *steps, const Rest *rest, uint16_t next) {
+    const Node *nodes = steps->pattern->nodes;
+    if (!rest->parts) return steps_of(steps, rest->node, next);
+    uint32_t child = nodes[rest->node].last;
+    for (uint32_t left = rest->parts; left; left--, child = nodes[child].before) next = steps_of(steps, child, next);
+    return next;
+}
+
+/* Alternatives that share beginnings. The nodes of their trie were made from the root on, so from the last to the first
+ * each is made after its children. `entry[node]` is where what follows the node's byte begins. */
+static uint16_t steps_of_trie(Steps *steps, uint32_t root, uint16_t next) {
     const Pattern *pattern = steps->pattern;
-    uint16_t *entry = pattern_memory(pattern->trie_count * sizeof *entry);
-    for (uint32_t at = pattern->trie_count; at-- > 0;) {
-        int any = pattern->trie[at].ends;
+    const Trie *trie = pattern->trie;
+    const uint32_t end = trie[root].sibling;
+    uint16_t *entry = malloc((end - root) * sizeof *entry);
+    if (!entry) die(2, "not enough memory for the pattern");
+    for (uint32_t at = end; at-- > root;) {
+        int any = trie[at].ends;
         uint16_t here = next;
-        for (uint32_t child = pattern->trie[at].child; child; child = pattern->trie[child].sibling) {
-            /* trie_add() has made the sets of all bytes that there are. */
-            uint16_t set = (uint16_t)(pattern->single[pattern->trie[child].byte] - 1);
-            uint16_t way = step_add(steps, (Step){.kind = STEP_BYTES, .set = set, .next = entry[child]});
+        for (uint32_t child = trie[at].child; child; child = trie[child].sibling) {
+            uint16_t way = step_add(steps, (Step){.kind = STEP_BYTES, .set = trie[child].set, .next = entry[child - root]});
             here = any ? steps_fork(steps, way, here) : way;
             any = 1;
         }
-        entry[at] = here;
+        for (uint32_t rest = trie[at].rest; rest; rest = pattern->rests[rest].next) {
+            uint16_t way = steps_of_rest(steps, &pattern->rests[rest], next);
+            here = any ? steps_fork(steps, way, here) : way;
+            any = 1;
+        }
+        entry[at - root] = here;
     }
-    return entry[0];
+    uint16_t begin = entry[0];
+    free(entry);
+    return begin;
 }
 
 /* The steps of a node, made from its end: `next` is what follows it. Returns where it begins. */
@@ -59,11 +78,12 @@ static uint16_t steps_of(Steps *steps, uint32_t index, uint16_t next) {
     switch (node->kind) {
         case NODE_BYTES: return step_add(steps, (Step){.kind = STEP_BYTES, .set = (uint16_t)node->set, .next = next});
         case NODE_NEED: return step_add(steps, (Step){.kind = STEP_NEED, .need = (uint8_t)node->least, .next = next});
-        case NODE_WORDS: return steps_of_trie(steps, next);
+        case NODE_WORDS: return steps_of_trie(steps, steps->pattern->words, next);
         case NODE_ALL_OF:
             for (uint32_t child = node->last; child; child = nodes[child].before) next = steps_of(steps, child, next);
             return next;
         case NODE_ONE_OF: {
+            if (node->set) return steps_of_trie(steps, node->set, next);
             uint16_t entry = steps_of(steps, node->last, next);
             for (uint32_t child = nodes[node->last].before; child; child = nodes[child].before)
                 entry = steps_fork(steps, steps_of(steps, child, next), entry);
