@@ -229,7 +229,7 @@ PICTURE_INCLUDE = (
     *("generated", f"third/simplejpeg/{TURBO}", f"third/pyspng/{SPNG}"),
     *(f"third/opencv/{WEBP}/src", "third/libstb/src/third_party/stb", ZLIB_INCLUDE),
 )
-PICTURE_UNITS = units("images/", "file fit jpeg picture png resample room turbo turbo_wide webp")
+PICTURE_UNITS = units("images/", "file fit jpeg comments picture png png_chunks resample room turbo turbo_wide webp")
 JPEG_HEADERS = {"jconfig.h": JCONFIG, "jconfigint.h": JCONFIGINT, "jversion.h": JVERSION}
 
 
@@ -255,7 +255,7 @@ WATERMARK = Recipe(
         Part(STB, members=("src/third_party/stb/stb_truetype.h",), folder="libstb"),
         Part(ROBOTO, members=("font_roboto/files/Roboto-Medium.ttf",), folder="font-roboto"),
     ),
-    shared=units("images/", "file jpeg png resample room turbo turbo_wide"),
+    shared=units("images/", "comments file jpeg png png_chunks resample room turbo turbo_wide"),
     include=PICTURE_INCLUDE,
     generated=JPEG_HEADERS,
     flags=("-DSPNG_STATIC", "--embed-dir=third/font-roboto/font_roboto/files"),

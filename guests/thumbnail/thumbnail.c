@@ -25,10 +25,12 @@ static const char help[] =
     "  --enlarge          pictures smaller than asked for are enlarged (default: they keep their size;\n"
     "                     with --fill they get the shape)\n"
     "  --format KIND      jpeg, png or webp (default: the picture's own)\n"
-    "  --quality N        of JPEG and WebP, 1 to 100 (default 85, of WebP 80)\n"
+    "  --quality N        of JPEG and WebP, 1 to 100 (default 85, of WebP 80); a PNG has none\n"
     "  --lossless         of WebP\n"
     "  --background RRGGBB  behind what is transparent, where it becomes a JPEG (default FFFFFF)\n"
-    "It comes out upright. The colour profile is kept, all other metadata is not.\n";
+    HELP_MAX_PIXELS
+    "It comes out upright, CMYK as RGB. The colour profile is kept, and of a PNG that stays one also\n"
+    "gAMA, cHRM, sRGB and cICP; all other metadata is not.\n";
 
 typedef struct {
     uint32_t width, height;
@@ -44,7 +46,7 @@ typedef struct {
 
 static const Option options[] = {
     {'f', 0, "fit", "WxH"}, {'F', 0, "fill", "WxH"}, {'c', 0, "crop", "X,Y,W,H"}, {'e', 0, "enlarge", NULL}, {'o', 0, "format", "KIND"},
-    {'q', 0, "quality", "N"}, {'l', 0, "lossless", NULL}, {'b', 0, "background", "RRGGBB"}, {0},
+    {'q', 0, "quality", "N"}, {'l', 0, "lossless", NULL}, {'b', 0, "background", "RRGGBB"}, {'x', 0, "max-pixels", "N"}, {0},
 };
 
 /* `count` numbers with the separator between them; false when they are none, or out of bounds. */
@@ -86,6 +88,7 @@ static Wish wish_of(int argc, char **argv) {
         case 'q': wish.quality = (int)number_of(&arguments, 1, 100); break;
         case 'l': wish.lossless = 1; break;
         case 'b': color_asked(&arguments, wish.background); break;
+        case 'x': max_pixels_asked(&arguments); break;
         default: die(2, arguments.value, ": there is no such argument; --help lists the options");
     }
     if (!wish.fit.width && !wish.fill.width && !wish.crop.width) die(2, "--fit WxH, --fill WxH or --crop X,Y,W,H is missing; --help lists the options");
@@ -140,7 +143,7 @@ int main(int argc, char **argv) {
     size_t size;
     const uint8_t *data = read_input(&size);
     Source source;
-    source_open(&source, data, size);
+    source_open(&source, data, size, 1);
     source_narrow(&source);
     int turned = source.orientation >= 5;
     Size full = {source.width, source.height}, shown = turned ? (Size){full.height, full.width} : full;
@@ -154,7 +157,7 @@ int main(int argc, char **argv) {
 
     Kind kind = wish.format == NO_KIND ? source.kind : wish.format;
     int channels = fit_channels(kind, source.channels, wish.background);
-    About about = {.icc = fit_profile(source.about.icc, channels)};
+    About about = {.icc = fit_profile(source.about.icc, channels), .cicp = source.about.cicp, .png = source.about.png, .only_color = 1};
     Target target = {.kind = kind, .width = result.width, .height = result.height, .channels = channels, .about = &about,
                      .quality = wish.quality ? wish.quality : kind == WEBP ? 80 : 85, .lossless = wish.lossless, .method = kind == PNG ? 6 : 4};
     uint64_t pixels = (uint64_t)result.width * result.height, row_size = (uint64_t)source.width * source.channels * 2;
@@ -183,7 +186,7 @@ int main(int argc, char **argv) {
         target_row(&target, fitted);
     }
     target_end(&target);
-    if (kind != source.kind) tell_kind(kind);
+    tell_kind(kind);
     file_write(&target.file);
     return 0;
 }

@@ -13,6 +13,7 @@ void recode(Source *source, int progressive, int strip, File *file) {
     if (d->jpeg_color_space == JCS_CMYK) c.write_Adobe_marker = d->saw_Adobe_marker;
     if (progressive) jpeg_simple_progression(&c);
     c.optimize_coding = TRUE;
+    if (strip) turbo_set_density(&c, (Density){0});
     turbo_to_file(&c, file);
     jpeg_write_coefficients(&c, blocks);
     if (strip) {

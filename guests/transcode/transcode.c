@@ -22,18 +22,23 @@ static const char help[] =
     "  --lossless         of a WebP\n"
     "  --method N         of a WebP 0, quick, to 6, small (default 4); of a PNG 1 to 9 (default 4)\n"
     "  --background RRGGBB  behind what is transparent, where it becomes a JPEG (default FFFFFF)\n"
-    "  --strip            leave out EXIF, XMP and texts; the colour profile stays\n"
-    "  --keep             keep them (default)\n"
-    "A picture that is shown turned comes out turned, and says so, unless it is a JPEG that loses nothing.\n";
+    "  --strip            leave out EXIF, XMP, texts and resolution; what colours mean stays\n"
+    "  --keep             keep them (default), as far as KIND has a place for them: a JPEG for EXIF, XMP,\n"
+    "                     colour profile, comments and resolution; a PNG for all that is read; a WebP for\n"
+    "                     EXIF, XMP and profile. Other texts of a PNG, gAMA, cHRM, sRGB and cICP stay only\n"
+    "                     in a PNG\n"
+    HELP_MAX_PIXELS
+    "A picture that is shown turned comes out turned, and says so, and CMYK becomes RGB, without its profile,\n"
+    "unless it is a JPEG that loses nothing.\n";
 
 static const Option options[] = {
     {'t', 't', "to", "KIND"}, {'q', 'q', "quality", "N"}, {'p', 'p', "progressive", NULL}, {'l', 'l', "lossless", NULL}, {'m', 'm', "method", "N"},
-    {'b', 0, "background", "RRGGBB"}, {'s', 's', "strip", NULL}, {'k', 'k', "keep", NULL}, {0},
+    {'b', 0, "background", "RRGGBB"}, {'s', 's', "strip", NULL}, {'k', 'k', "keep", NULL}, {'x', 0, "max-pixels", "N"}, {0},
 };
 
 typedef struct {
     Kind to;
-    int quality, progressive, lossless, method, strip;
+    int quality, progressive, lossless, method, strip, keep;
     uint8_t background[3];
 } Wish;
 
@@ -48,13 +53,16 @@ static Wish wish_of(int argc, char **argv) {
         case 'm': wish.method = (int)number_of(&arguments, 0, 9); break;
         case 'b': color_asked(&arguments, wish.background); break;
         case 's': wish.strip = 1; break;
-        case 'k': wish.strip = 0; break;
+        case 'k': wish.keep = 1; break;
+        case 'x': max_pixels_asked(&arguments); break;
         default: die(2, arguments.value, ": there is no such argument; --help lists the options");
     }
     if (wish.to == NO_KIND) die(2, "--to KIND is missing; --help lists the options");
     if (wish.to == WEBP && wish.method > 6) die(2, "--method of a WebP is 0 to 6");
     if (wish.to == PNG && !wish.method) die(2, "--method of a PNG is 1 to 9");
     if (wish.method >= 0 && wish.to == JPEG) die(2, "--method does not go with --to jpeg");
+    if (wish.quality && wish.to == PNG) die(2, "--quality does not go with --to png, which loses nothing; --method makes it smaller");
+    if (wish.strip && wish.keep) die(2, "--strip and --keep exclude each other");
     if (wish.progressive && wish.to != JPEG) die(2, "--progressive goes with --to jpeg only");
     if (wish.lossless && wish.to == JPEG) die(2, "--lossless does not go with --to jpeg; a JPEG that becomes one without --quality loses nothing");
     return wish;
@@ -85,9 +93,11 @@ static Bytes upright_xmp(Bytes xmp) {
 }
 
 static About about_of(const Source *source, const Wish *wish, int channels) {
-    About about = {.icc = fit_profile(source->about.icc, channels), .only_color = wish->strip};
-    if (wish->to == PNG) about.png = source->about.png;
+    About about = {.icc = fit_profile(source->about.icc, channels), .cicp = source->about.cicp, .png = source->about.png, .only_color = wish->strip};
     if (wish->strip) return about;
+    about.comments = source->about.comments;
+    about.density = source->about.density;
+    if (source->orientation >= 5) about.density = (Density){about.density.unit, about.density.y, about.density.x};
     int turned = source->orientation != 1;
     about.exif = turned ? upright_exif(source->about.exif) : source->about.exif;
     about.xmp = turned ? upright_xmp(source->about.xmp) : source->about.xmp;
@@ -146,10 +156,10 @@ int main(int argc, char **argv) {
     const uint8_t *data = read_input(&size);
     Source source;
     File file = {0};
-    source_open(&source, data, size);
+    source_open(&source, data, size, wish.strip);
     if (source.kind == JPEG && wish.to == JPEG && !wish.quality) recode(&source, wish.progressive, wish.strip, &file);
     else transcode(&source, &wish, &file);
-    if (wish.to != source.kind) tell_kind(wish.to);
+    tell_kind(wish.to);
     file_write(&file);
     return 0;
 }

@@ -43,7 +43,7 @@ void read_logo(void) {
     logo.kind = kind_of(data, size);
     logo.orientation = 1;
     if (logo.kind == JPEG) jpeg_open(&logo, data, size);
-    else if (logo.kind == PNG) png_open(&logo, data, size);
+    else if (logo.kind == PNG) png_open(&logo, data, size, 1);
     else refuse_kind(data, size, "PNG and JPEG");
     if (logo.about.exif.data) logo.orientation = exif_orientation(logo.about.exif.data, logo.about.exif.size);
     check_sides(logo.width, logo.height);

@@ -44,7 +44,7 @@ static void blend_row(const Mark *mark, uint8_t *row, int y, const Source *sourc
 
 void mark_png(const Style *style, const uint8_t *data, size_t size, File *file) {
     Source source = {.kind = PNG};
-    png_open(&source, data, size);
+    png_open(&source, data, size, 0);
     int orientation = source.about.exif.data ? exif_orientation(source.about.exif.data, source.about.exif.size) : 1;
     Target target = {.kind = PNG, .width = source.width, .height = source.height, .channels = source.channels, .wide = source.wide,
                      .method = COMPRESSION_LEVEL, .about = &source.about};

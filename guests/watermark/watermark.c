@@ -19,18 +19,20 @@ static const char help[] =
     "                     in.logo=/CONTAINER/OBJECT), its transparency heeded\n"
     "  --size N|N%        of the text, the font's in pixels, or in percent of the picture's shorter side\n"
     "                     (default 5%); of a logo its width in pixels, or in percent of the picture's\n"
-    "                     (default 20%); less where it would not fit the picture\n"
+    "                     (default 20%); less where it would not fit the picture; in a URL (?run=)\n"
+    "                     and in X-Run a % is written %25\n"
     "  --position WHERE   bottom-right (default), bottom-left, top-right, top-left, center\n"
     "  --opacity X        0 to 1 (default 0.6; of a logo 1)\n"
     "  --color RRGGBB     of the text (default FFFFFF)\n"
     "  --margin N         pixels to the picture's edge (default: half the font size; of a logo 2.5 % of\n"
     "                     the picture's shorter side)\n"
     "  --quality N        of a JPEG: encode anew with quality 1 to 100 (default: leave the picture's\n"
-    "                     own; then all but the marked part stays exactly as it is)\n";
+    "                     own; then all but the marked part stays exactly as it is)\n"
+    HELP_MAX_PIXELS;
 
 static const Option options[] = {
     {'t', 0, "text", "TEXT"}, {'l', 0, "logo", NULL}, {'s', 0, "size", "N"}, {'p', 0, "position", "WHERE"}, {'o', 0, "opacity", "X"},
-    {'c', 0, "color", "RRGGBB"}, {'m', 0, "margin", "N"}, {'q', 0, "quality", "N"}, {0},
+    {'c', 0, "color", "RRGGBB"}, {'m', 0, "margin", "N"}, {'q', 0, "quality", "N"}, {'x', 0, "max-pixels", "N"}, {0},
 };
 
 void speak_of_logo(int on) {
@@ -86,6 +88,7 @@ static Style parse_arguments(int argc, char **argv) {
             break;
         case 'm': style.margin = (int)number_of(&arguments, 0, 65535); break;
         case 'q': style.quality = (int)number_of(&arguments, 1, 100); break;
+        case 'x': max_pixels_asked(&arguments); break;
         default: die(2, arguments.value, ": there is no such argument; --help lists the options");
     }
     if (!style.text && !logo) die(2, "--text TEXT or --logo is missing; --help lists the options");
@@ -101,11 +104,13 @@ int main(int argc, char **argv) {
     size_t size;
     const uint8_t *data = read_input(&size);
     File file = {0};
-    switch (kind_of(data, size)) {
+    Kind kind = kind_of(data, size);
+    switch (kind) {
         case JPEG: mark_jpeg(&style, data, size, &file); break;
         case PNG: mark_png(&style, data, size, &file); break;
         default: refuse_kind(data, size, "JPEG and PNG");
     }
+    tell_kind(kind);
     file_write(&file);
     return 0;
 }

@@ -113,7 +113,7 @@ def test_the_profile_is_kept_and_nothing_else(inside: "Inside", kind: str, targe
 def test_other_formats_are_told(inside: "Inside") -> None:
     """Over HTTP the answer has the type of what it is."""
     source = encode(photo(64, 48), "PNG")
-    for format, expected in (("webp", b'{"content_type": "image/webp"}'), ("png", b"")):
+    for format, expected in (("webp", b'{"content_type": "image/webp"}'), ("png", b'{"content_type": "image/png"}')):
         result, outputs = inside.run("thumbnail", "--fit", "32x32", "--format", format, stdin=source, outputs=("meta",))
         assert decode(result.expect()).format == format.upper()
         assert outputs["meta"] == expected
@@ -228,10 +228,10 @@ def test_bombs_are_refused_by_their_dimensions(inside: "Inside") -> None:
     at = lossless.index(b"VP8L") + 9
     bits = struct.unpack_from("<I", lossless, at)[0]
     huge = lossless[:at] + struct.pack("<I", bits & ~0x0FFFFFFF | 16382 << 14 | 16382) + lossless[at + 4 :]
-    interlaced = png_header(60_000, 60_000, 8, 6, interlaced=True) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    interlaced = png_header(16_000, 16_000, 8, 6, interlaced=True) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     for data, size in (
-        (with_jpeg_size(corpus()["jpeg-progressive"], 60_000, 60_000), "60000 x 60000"),
-        (interlaced, "60000 x 60000"),
+        (with_jpeg_size(corpus()["jpeg-progressive"], 16_000, 16_000), "16000 x 16000"),
+        (interlaced, "16000 x 16000"),
         (huge, "16383 x 16383"),
     ):
         for memory in (16, 256):

@@ -184,7 +184,7 @@ def test_metadata_is_kept_or_left_out(inside: "Inside", kind: str, to: str) -> N
         texts.add_itxt("XML:com.adobe.xmp", XMP.decode())
         options = {"exif": words, "icc_profile": PROFILE, "pnginfo": texts}
     source = encode(photo(64, 48), KINDS[kind], **options)
-    for quality in ((), ("--quality", "90")):
+    for quality in ((),) if to == "png" else ((), ("--quality", "90")):
         kept = transcode(inside, source, to, *quality)
         assert about(kept) == ({0x010F: "Ours", 0x0110: "One"}, PROFILE, XMP)
         assert about(transcode(inside, source, to, "--strip", *quality)) == ({}, PROFILE, None)
@@ -244,7 +244,7 @@ def test_the_result_says_what_it_is(inside: "Inside") -> None:
     for to, expected in (
         ("webp", b'{"content_type": "image/webp"}'),
         ("jpeg", b'{"content_type": "image/jpeg"}'),
-        ("png", b""),
+        ("png", b'{"content_type": "image/png"}'),
     ):
         _, outputs = inside.run("transcode", "--to", to, stdin=source, outputs=("meta",))
         assert outputs["meta"] == expected
@@ -274,6 +274,8 @@ def test_memory_is_a_strips_where_it_can_be(inside: "Inside") -> None:
         (("--to", "jpeg", "--lossless"), "--lossless does not go with --to jpeg"),
         (("--to", "jpeg", "--quality", "101"), "--quality 101: must be a whole number from 1 to 100"),
         (("--to", "jpeg", "--background", "12345"), "--background 12345: must be six hexadecimal digits"),
+        (("--to", "png", "--quality", "5"), "--quality does not go with --to png"),
+        (("--to", "png", "--strip", "--keep"), "--strip and --keep exclude each other"),
         (("--to", "jpeg", "x"), "x: there is no such argument"),
     ],
 )
@@ -283,15 +285,15 @@ def test_bad_arguments(inside: "Inside", arguments: tuple[str, ...], message: st
 
 
 def test_bombs_are_refused_by_their_dimensions(inside: "Inside") -> None:
-    interlaced = png_header(30_000, 30_000, 8, 6, interlaced=True) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    interlaced = png_header(16_000, 16_000, 8, 6, interlaced=True) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
     plain = png_header(16_000, 16_000, 8, 6) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    progressive = with_jpeg_size(corpus()["jpeg-progressive"], 60_000, 60_000)
+    progressive = with_jpeg_size(corpus()["jpeg-progressive"], 16_000, 16_000)
     for data, to, size in (
-        (interlaced, "png", "30000 x 30000"),
+        (interlaced, "png", "16000 x 16000"),
         (plain, "webp", "16000 x 16000"),
-        (progressive, "png", "60000 x 60000"),
-        (progressive, "jpeg", "60000 x 60000"),
-        (with_jpeg_size(corpus()["jpeg"], 60_000, 60_000), "png", "60000 x 60000"),  # it is turned
+        (progressive, "png", "16000 x 16000"),
+        (progressive, "jpeg", "16000 x 16000"),
+        (with_jpeg_size(corpus()["jpeg"], 16_000, 16_000), "png", "16000 x 16000"),  # it is turned
     ):
         result, _ = inside.run("transcode", "--to", to, stdin=data)
         assert f"the picture is {size} pixels; with a memory limit of 256 MiB, " in result.refusal("transcode")

@@ -140,7 +140,7 @@ def test_no_damage_makes_it_trap_or_lie(inside: "Inside", files: dict[str, bytes
             result.refusal("watermark")
 
 
-@pytest.mark.parametrize("size", [(60_000, 60_000), (10_001, 10_000)])
+@pytest.mark.parametrize("size", [(16_000, 16_000), (10_001, 10_000)])
 @pytest.mark.parametrize("kind", ["jpeg", "progressive", "png"])
 def test_absurd_dimensions_are_refused_before_memory_is_taken(
     inside: "Inside", files: dict[str, bytes], kind: str, size: tuple[int, int]

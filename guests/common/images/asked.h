@@ -5,6 +5,7 @@
 #include "../channels.h"
 #include "../options.h"
 #include "picture.h"
+#include "room.h"
 
 /* The option's value as a kind; dies when it is none. */
 static inline Kind kind_asked(const Arguments *arguments) {
@@ -23,7 +24,15 @@ static inline void color_asked(const Arguments *arguments, uint8_t *rgb) {
     for (int i = 0; i < 3; i++) rgb[i] = (uint8_t)(color >> (16 - 8 * i));
 }
 
-/* Over HTTP the result has the source's type unless this says otherwise. */
+/* The option --max-pixels. */
+static inline void max_pixels_asked(const Arguments *arguments) {
+    set_pixels_limit(number_of(arguments, 1, (uint64_t)SIDE_LIMIT * SIDE_LIMIT));
+}
+
+#define HELP_MAX_PIXELS "  --max-pixels N     refuse pictures of more (default 268435456, which is 2 to the 28th)\n"
+
+/* Over HTTP the result has the source's type unless this says otherwise; and that may be wrong: objects are often stored
+ * without one. */
 static inline void tell_kind(Kind kind) {
     static const char *const types[] = {"{\"content_type\": \"image/jpeg\"}", "{\"content_type\": \"image/png\"}", "{\"content_type\": \"image/webp\"}"};
     int meta = channel_open("out", "meta", O_WRONLY);

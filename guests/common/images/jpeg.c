@@ -97,6 +97,7 @@ void jpeg_target_start(Target *target) {
     jpeg_set_defaults(&c);
     jpeg_set_quality(&c, target->quality, TRUE);
     if (target->progressive) jpeg_simple_progression(&c);
+    turbo_set_density(&c, target->about->density);
     jpeg_start_compress(&c, TRUE);
     turbo_write_about(&c, target->about);
 }

@@ -3,11 +3,11 @@
 #include "exif.h"
 #include "room.h"
 
-void source_open(Source *source, const uint8_t *data, size_t size) {
+void source_open(Source *source, const uint8_t *data, size_t size, int only_color) {
     *source = (Source){.kind = kind_of(data, size), .orientation = 1};
     switch (source->kind) {
         case JPEG: jpeg_open(source, data, size); break;
-        case PNG: png_open(source, data, size); break;
+        case PNG: png_open(source, data, size, only_color); break;
         case WEBP: webp_open(source, data, size); break;
         default: refuse_kind(data, size, "JPEG, PNG and WebP");
     }

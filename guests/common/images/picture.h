@@ -13,6 +13,7 @@
 #ifndef INSITU_IMAGES_PICTURE_H
 #define INSITU_IMAGES_PICTURE_H
 
+#include "density.h"
 #include "file.h"
 #include "kinds.h"
 
@@ -21,12 +22,24 @@ typedef struct {
     size_t size;
 } Bytes;
 
+/* Segments COM of a JPEG, texts named Comment of a PNG; in no known encoding. */
+typedef struct Comment {
+    struct Comment *next;
+    Bytes text;
+} Comment;
+
 /* What is written about a picture, without the headings of its containers. */
 typedef struct {
     Bytes exif, icc, xmp;
+    Bytes cicp; /* of a PNG, and only for one: its chunk of that name */
+    Comment *comments;
+    Density density;
     void *png;      /* of a PNG: its decoder, which has further chunks that only a PNG can keep */
     int only_color; /* of those no more than how its samples are meant */
 } About;
+
+/* Puts one where the list ends, and answers where it ends then; dies when there is no memory. An empty one is left out. */
+Comment **add_comment(Comment **end, Bytes text);
 
 typedef struct Source {
     Kind kind;
@@ -39,7 +52,8 @@ typedef struct Source {
     void *decoder;          /* the kind's own */
 } Source;
 
-void source_open(Source *source, const uint8_t *data, size_t size);
+/* `only_color`: of what is written about it no more is read than how its samples are meant, and EXIF. */
+void source_open(Source *source, const uint8_t *data, size_t size, int only_color);
 /* Rows may become smaller, but in neither direction less than this. Dimensions change at once. */
 void source_scale(Source *source, uint32_t least_width, uint32_t least_height);
 /* Samples of 16 bits become 8. */
@@ -74,7 +88,7 @@ uint64_t jpeg_source_need(const Source *source);
 void jpeg_start(Source *source);
 void jpeg_row(Source *source, uint8_t *row);
 void jpeg_end(Source *source);
-void png_open(Source *source, const uint8_t *data, size_t size);
+void png_open(Source *source, const uint8_t *data, size_t size, int only_color);
 uint64_t png_source_need(const Source *source);
 void png_start(Source *source);
 void png_row(Source *source, uint8_t *row);

@@ -6,19 +6,21 @@
 #include "png.h"
 
 #include "../io.h"
-#include "exif.h"
+#include "png_chunks.h"
 #include "room.h"
 
 /* Chunks that are kept aside may be compressed: a small file must not become a large one in memory. */
 #define CHUNK_LIMIT ((size_t)16 << 20)
 #define CHUNKS_LIMIT ((size_t)48 << 20)
+#define TEXTS_LIMIT 1000 /* libspng's own */
 
 /* Two filters suit photos, and all of them take a tenth more time for nothing (see guests/README.md). */
 #define FILTERS SPNG_FILTER_CHOICE_SUB | SPNG_FILTER_CHOICE_PAETH
 
-static const char xmp_keyword[] = "XML:com.adobe.xmp";
+static const char xmp_keyword[] = "XML:com.adobe.xmp", comment_keyword[] = "Comment";
 
 typedef struct {
+    PngChunks chunks;
     spng_ctx *from;
     struct spng_ihdr header;
     int format; /* of its rows, as spng names it */
@@ -35,24 +37,22 @@ void png_check(int error, const char *doing) {
     die(2, doing, " the PNG picture: ", spng_strerror(error));
 }
 
-static uint32_t big_endian(const uint8_t *at) {
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+/* libspng's reader. */
+static int give(spng_ctx *context, void *user, void *into, size_t size) {
+    (void)context;
+    return png_chunks_read(user, into, size) ? 0 : SPNG_IO_EOF;
 }
 
-/* Dies on absurd dimensions, and when the file ends before its end mark, which the decoder does not mind. */
-static void check_whole(const uint8_t *data, size_t size) {
-    size_t at = 8;
-    if (size >= 24 && !memcmp(data + 12, "IHDR", 4)) check_sides(big_endian(data + 16), big_endian(data + 20));
-    while (size - at >= 12) {
-        uint32_t length = big_endian(data + at);
-        for (int i = 4; i < 8; i++)
-            if ((data[at + i] | 0x20) < 'a' || (data[at + i] | 0x20) > 'z')
-                die(2, "cannot read the PNG picture: the chunk at byte ", decimal(at).digits, " has no valid type");
-        if (length > size - at - 12) break;
-        if (!memcmp(data + at + 4, "IEND", 4)) return;
-        at += 12 + (size_t)length;
+/* As png_check(), and says which chunk is too large. */
+static void check_reading(const Decoder *decoder, int error) {
+    if (error == SPNG_ECHUNK_LIMITS) {
+        char type[5];
+        png_chunks_type(&decoder->chunks, type);
+        die(2, "the PNG picture's chunk ", type, " at byte ", decimal(decoder->chunks.chunk).digits, " is more than is read: ",
+            decimal(CHUNK_LIMIT >> 20).digits, " MiB unpacked, ", decimal(CHUNKS_LIMIT >> 20).digits, " MiB of texts and profile together, ",
+            decimal(TEXTS_LIMIT).digits, " texts");
     }
-    die(2, "the PNG picture is truncated");
+    png_check(error, "cannot read");
 }
 
 /* The format of the rows, and what they have. */
@@ -75,41 +75,50 @@ static void plan(Source *source, Decoder *decoder, int has_transparency) {
     source->wide = decoder->wide = wide;
 }
 
-static Bytes find_xmp(spng_ctx *from) {
+static void read_texts(spng_ctx *from, About *about) {
     uint32_t count = 0;
-    Bytes xmp = {0};
-    if (spng_get_text(from, NULL, &count) || !count) return xmp;
+    if (spng_get_text(from, NULL, &count) || !count) return;
     struct spng_text *texts = calloc(count, sizeof *texts);
     if (!texts) png_check(SPNG_EMEM, "");
     png_check(spng_get_text(from, texts, &count), "cannot read the texts of");
-    for (uint32_t i = 0; i < count && !xmp.data; i++)
-        if (texts[i].type == SPNG_ITXT && !strcmp(texts[i].keyword, xmp_keyword))
-            xmp = (Bytes){(const uint8_t *)texts[i].text, texts[i].length};
+    Comment **end = &about->comments;
+    for (uint32_t i = 0; i < count; i++) {
+        Bytes text = {(const uint8_t *)texts[i].text, texts[i].length};
+        if (!about->xmp.data && texts[i].type == SPNG_ITXT && !strcmp(texts[i].keyword, xmp_keyword)) about->xmp = text;
+        if (!strcmp(texts[i].keyword, comment_keyword)) end = add_comment(end, text);
+    }
     free(texts);
-    return xmp;
 }
 
-void png_open(Source *source, const uint8_t *data, size_t size) {
+void png_open(Source *source, const uint8_t *data, size_t size, int only_color) {
     Decoder *decoder = room_or_die(sizeof *decoder);
     *decoder = (Decoder){0};
-    check_whole(data, size);
+    png_chunks_open(&decoder->chunks, data, size, only_color);
     decoder->from = spng_ctx_new(0);
     if (!decoder->from) png_check(SPNG_EMEM, "");
-    png_check(spng_set_png_buffer(decoder->from, data, size), "cannot read");
+    png_check(spng_set_png_stream(decoder->from, give, &decoder->chunks), "cannot read");
     png_check(spng_set_chunk_limits(decoder->from, CHUNK_LIMIT, CHUNKS_LIMIT), "cannot read");
-    png_check(spng_get_ihdr(decoder->from, &decoder->header), "cannot read");
+    check_reading(decoder, spng_get_ihdr(decoder->from, &decoder->header));
     struct spng_trns transparency;
     struct spng_iccp profile;
     struct spng_exif exif;
+    struct spng_phys phys;
     source->decoder = decoder;
     source->width = decoder->header.width;
     source->height = decoder->header.height;
-    plan(source, decoder, !spng_get_trns(decoder->from, &transparency));
+    int error = spng_get_trns(decoder->from, &transparency); /* this reads all chunks up to the pixels */
+    if (error != SPNG_ECHUNKAVAIL) check_reading(decoder, error);
+    plan(source, decoder, !error);
     decoder->row_size = (size_t)source->width * source->channels * (decoder->wide ? 2 : 1);
-    if (!spng_get_exif(decoder->from, &exif)) source->about.exif = (Bytes){(const uint8_t *)exif.data, exif.length};
-    if (!spng_get_iccp(decoder->from, &profile)) source->about.icc = (Bytes){(const uint8_t *)profile.profile, profile.profile_len};
-    source->about.xmp = find_xmp(decoder->from);
-    source->about.png = decoder->from;
+    About *about = &source->about;
+    if (!spng_get_exif(decoder->from, &exif)) about->exif = (Bytes){(const uint8_t *)exif.data, exif.length};
+    if (!spng_get_iccp(decoder->from, &profile)) about->icc = (Bytes){(const uint8_t *)profile.profile, profile.profile_len};
+    if (!spng_get_phys(decoder->from, &phys) && phys.ppu_x && phys.ppu_y)
+        about->density = (Density){phys.unit_specifier ? PER_METRE : RATIO, phys.ppu_x, phys.ppu_y};
+    read_texts(decoder->from, about);
+    about->cicp = decoder->chunks.cicp;
+    about->png = decoder->from;
+    about->only_color = only_color;
 }
 
 uint64_t png_source_need(const Source *source) {
@@ -125,7 +134,7 @@ void png_start(Source *source) {
     if (interlaced) decoder->picture = room_or_die(size);
     else if (decoder->wide && !source->wide) decoder->row = room_or_die(decoder->row_size);
     int flags = SPNG_DECODE_TRNS | (interlaced ? 0 : SPNG_DECODE_PROGRESSIVE);
-    png_check(spng_decode_image(decoder->from, decoder->picture, (size_t)size, decoder->format, flags), "cannot read");
+    check_reading(decoder, spng_decode_image(decoder->from, decoder->picture, (size_t)size, decoder->format, flags));
 }
 
 void png_row(Source *source, uint8_t *row) {
@@ -136,7 +145,7 @@ void png_row(Source *source, uint8_t *row) {
     } else {
         uint8_t *to = decoder->row ? decoder->row : row;
         int error = spng_decode_row(decoder->from, to, decoder->row_size);
-        if (error != SPNG_EOI) png_check(error, "cannot read");
+        if (error != SPNG_EOI) check_reading(decoder, error);
         from = to;
     }
     if (decoder->wide && !source->wide) {
@@ -148,13 +157,13 @@ void png_row(Source *source, uint8_t *row) {
 
 void png_end(Source *source) {
     /* To the end: what follows the pixels may be damaged, too. */
-    png_check(spng_decode_chunks(((Decoder *)source->decoder)->from), "cannot read");
+    const Decoder *decoder = source->decoder;
+    check_reading(decoder, spng_decode_chunks(decoder->from));
 }
 
 /* What lies in these structures belongs to `from`, which must outlive `to`. */
 void png_copy_chunks(spng_ctx *from, spng_ctx *to, int only_color) {
     struct spng_chrm_int chrm;
-    struct spng_phys phys;
     struct spng_time time;
     uint32_t gamma, count = 0;
     uint8_t intent;
@@ -162,13 +171,15 @@ void png_copy_chunks(spng_ctx *from, spng_ctx *to, int only_color) {
     if (!spng_get_gama_int(from, &gamma)) png_check(spng_set_gama_int(to, gamma), "cannot keep the gamma of");
     if (!spng_get_chrm_int(from, &chrm)) png_check(spng_set_chrm_int(to, &chrm), "cannot keep the primaries of");
     if (only_color) return;
-    if (!spng_get_phys(from, &phys)) png_check(spng_set_phys(to, &phys), "cannot keep the resolution of");
     if (!spng_get_time(from, &time)) png_check(spng_set_time(to, &time), "cannot keep the time of");
     if (spng_get_text(from, NULL, &count) || !count) return;
     struct spng_text *texts = calloc(count, sizeof *texts);
     if (!texts) png_check(SPNG_EMEM, "");
     png_check(spng_get_text(from, texts, &count), "cannot read the texts of");
-    png_check(spng_set_text(to, texts, count), "cannot keep the texts of");
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++)
+        if (texts[i].length) texts[kept++] = texts[i]; /* libspng writes no empty ones */
+    if (kept) png_check(spng_set_text(to, texts, kept), "cannot keep the texts of");
     free(texts);
 }
 
@@ -178,11 +189,56 @@ static int append(spng_ctx *context, void *user, void *data, size_t size) {
     return 0;
 }
 
+/* UTF-8 beyond ASCII. What else there is in no known encoding is taken for Latin-1, which has a meaning for each byte. */
+static int is_utf8(Bytes text) {
+    int beyond = 0;
+    for (size_t i = 0, more = 0; i < text.size; i++) {
+        uint8_t byte = text.data[i];
+        if (more ? (byte & 0xc0) != 0x80 : (byte & 0xc0) == 0x80 || byte >= 0xf8 || byte == 0xc0 || byte == 0xc1) return 0;
+        if (more) more--;
+        else if (byte >= 0xc0) beyond = 1, more = byte >= 0xf0 ? 3 : byte >= 0xe0 ? 2 : 1;
+        if (i + 1 == text.size && more) return 0;
+    }
+    return beyond;
+}
+
+/* libspng takes a text up to its NUL, which others do not have. Answers how many it is: none, if it is empty. */
+static uint32_t add_text(struct spng_text *text, int type, const char *keyword, Bytes bytes) {
+    char *copy = bytes.size < SIZE_MAX ? malloc(bytes.size + 1) : NULL;
+    if (!copy) png_check(SPNG_EMEM, "");
+    memcpy(copy, bytes.data, bytes.size);
+    copy[bytes.size] = 0;
+    *text = (struct spng_text){.type = type, .text = copy, .length = strlen(copy), .language_tag = "", .translated_keyword = ""};
+    strcpy(text->keyword, keyword);
+    return text->length ? 1 : 0;
+}
+
+/* Of a picture that was no PNG. */
+static void write_texts(spng_ctx *to, const About *about) {
+    uint32_t count = 0, used = 0;
+    for (const Comment *comment = about->comments; comment; comment = comment->next) count++;
+    struct spng_text *texts = calloc((size_t)count + 1, sizeof *texts);
+    if (!texts) png_check(SPNG_EMEM, "");
+    if (about->xmp.data) used += add_text(&texts[used], SPNG_ITXT, xmp_keyword, about->xmp);
+    for (const Comment *comment = about->comments; comment; comment = comment->next)
+        used += add_text(&texts[used], is_utf8(comment->text) ? SPNG_ITXT : SPNG_TEXT, comment_keyword, comment->text);
+    if (used) png_check(spng_set_text(to, texts, used), "cannot keep the texts in");
+    free(texts);
+}
+
+static void write_cicp(spng_ctx *to, Bytes cicp) {
+    static struct spng_unknown_chunk chunk = {.type = {'c', 'I', 'C', 'P'}, .location = SPNG_AFTER_IHDR}; /* libspng keeps where it lies */
+    if (!cicp.data) return;
+    chunk.data = (void *)cicp.data;
+    chunk.length = cicp.size;
+    png_check(spng_set_unknown_chunks(to, &chunk, 1), "cannot keep the cICP in");
+}
+
 static void write_about(spng_ctx *to, const struct spng_ihdr *header, const About *about) {
     struct spng_ihdr before;
     struct spng_sbit sbit;
     struct spng_bkgd background;
-    if (about->png && !spng_get_ihdr(about->png, &before) && before.color_type == header->color_type && before.bit_depth == header->bit_depth) {
+    if (about->png && !about->only_color && !spng_get_ihdr(about->png, &before) && before.color_type == header->color_type && before.bit_depth == header->bit_depth) {
         if (!spng_get_sbit(about->png, &sbit)) png_check(spng_set_sbit(to, &sbit), "cannot keep the sample depth of");
         if (!spng_get_bkgd(about->png, &background)) png_check(spng_set_bkgd(to, &background), "cannot keep the background of");
     }
@@ -194,13 +250,14 @@ static void write_about(spng_ctx *to, const struct spng_ihdr *header, const Abou
         struct spng_exif exif = {.length = about->exif.size, .data = (char *)about->exif.data};
         png_check(spng_set_exif(to, &exif), "cannot keep the EXIF in");
     }
-    if (about->png) {
-        png_copy_chunks(about->png, to, about->only_color); /* XMP is among its texts */
-    } else if (about->xmp.data) {
-        struct spng_text text = {.type = SPNG_ITXT, .text = (char *)about->xmp.data, .length = about->xmp.size, .language_tag = "", .translated_keyword = ""};
-        memcpy(text.keyword, xmp_keyword, sizeof xmp_keyword);
-        png_check(spng_set_text(to, &text, 1), "cannot keep the XMP in");
+    write_cicp(to, about->cicp);
+    Density density = density_of_png(about->density);
+    if (density.unit) {
+        struct spng_phys phys = {.ppu_x = density.x, .ppu_y = density.y, .unit_specifier = density.unit == PER_METRE};
+        png_check(spng_set_phys(to, &phys), "cannot keep the resolution in");
     }
+    if (about->png) png_copy_chunks(about->png, to, about->only_color); /* XMP and comments are among its texts */
+    else write_texts(to, about);
 }
 
 spng_ctx *png_encoder(File *file, const struct spng_ihdr *header, int level) {

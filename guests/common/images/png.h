@@ -12,7 +12,8 @@ void png_check(int error, const char *doing);
 /* An encoder whose output goes to the file; `level` is zlib's. */
 spng_ctx *png_encoder(File *file, const struct spng_ihdr *header, int level);
 
-/* How the samples are meant, but for the profile; and, unless `only_color`, what else was written, but for EXIF. */
+/* How the samples are meant, but for the profile; and, unless `only_color`, what else was written, but for EXIF and what
+ * About has. */
 void png_copy_chunks(spng_ctx *from, spng_ctx *to, int only_color);
 
 #endif

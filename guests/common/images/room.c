@@ -11,11 +11,20 @@ static struct {
 } aside[REGIONS];
 static int regions;
 
+static uint64_t pixels_limit = PIXELS_LIMIT;
+
+void set_pixels_limit(uint64_t pixels) {
+    pixels_limit = pixels;
+}
+
 void check_sides(uint64_t width, uint64_t height) {
     const char *problem = NULL;
     if (!width || !height) problem = "; it is empty";
     else if (width > SIDE_LIMIT || height > SIDE_LIMIT) problem = "; the limit is 65535 a side";
     if (problem) die(2, "the picture is ", decimal(width).digits, " x ", decimal(height).digits, " pixels", problem);
+    if (width * height > pixels_limit)
+        die(2, "the picture is ", decimal(width).digits, " x ", decimal(height).digits, " pixels, ", decimal(width * height).digits,
+            " in all; the limit is ", decimal(pixels_limit).digits, " (--max-pixels)");
 }
 
 /* How much more memory could be had, in bytes: found by taking it, as there is no other way to know. */

@@ -9,9 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SIDE_LIMIT 65535 /* pixels a side: the most that a JPEG can have */
+#define SIDE_LIMIT 65535                  /* pixels a side: the most that a JPEG can have */
+#define PIXELS_LIMIT ((uint64_t)1 << 28) /* in all, unless set_pixels_limit() says otherwise */
 
-/* Dies when a side is empty or above SIDE_LIMIT. */
+/* What is decoded row by row takes little memory, but all the more time. */
+void set_pixels_limit(uint64_t pixels);
+
+/* Dies when a side is empty or above SIDE_LIMIT, or the pixels are above their limit. */
 void check_sides(uint64_t width, uint64_t height);
 
 /* Sets `bytes` aside, which a picture of these dimensions needs; dies with what the limit would allow, in a sentence that

@@ -74,12 +74,19 @@ static int marked(jpeg_saved_marker_ptr marker, int code, const char *heading, s
 
 About turbo_about(j_decompress_ptr d) {
     About about = {0};
+    Comment **end = &about.comments;
     for (jpeg_saved_marker_ptr marker = d->marker_list; marker; marker = marker->next) {
         if (!about.exif.data && marked(marker, JPEG_APP0 + 1, "Exif\0", 6))
             about.exif = (Bytes){marker->data + 6, marker->data_length - 6};
         if (!about.xmp.data && marked(marker, JPEG_APP0 + 1, xmp_heading, sizeof xmp_heading))
             about.xmp = (Bytes){marker->data + sizeof xmp_heading, marker->data_length - sizeof xmp_heading};
+        if (marker->marker == JPEG_COM) end = add_comment(end, (Bytes){marker->data, marker->data_length});
     }
+    static const DensityUnit units[] = {RATIO, PER_INCH, PER_CENTIMETRE};
+    if (d->saw_JFIF_marker && d->density_unit < 3 && d->X_density && d->Y_density)
+        about.density = (Density){units[d->density_unit], d->X_density, d->Y_density};
+    /* Square pixels are what every picture has that says nothing. */
+    if (about.density.unit == RATIO && about.density.x == about.density.y) about.density.unit = NO_DENSITY;
     JOCTET *profile;
     unsigned size;
     if (jpeg_read_icc_profile(d, &profile, &size)) about.icc = (Bytes){profile, size};
@@ -98,9 +105,21 @@ static void write_segment(j_compress_ptr c, const char *what, const char *headin
 void turbo_write_about(j_compress_ptr c, const About *about) {
     write_segment(c, "EXIF", "Exif\0", 6, about->exif);
     write_segment(c, "XMP", xmp_heading, sizeof xmp_heading, about->xmp);
+    for (const Comment *comment = about->comments; comment; comment = comment->next) {
+        if (comment->text.size > 65533)
+            die(2, "the picture's comment has ", decimal(comment->text.size).digits, " bytes, which is more than a JPEG can hold");
+        jpeg_write_marker(c, JPEG_COM, comment->text.data, (unsigned)comment->text.size);
+    }
     if (!about->icc.data || !about->icc.size) return;
     if (about->icc.size > 255 * 65519) die(2, "the picture's colour profile is larger than a JPEG can hold");
     jpeg_write_icc_profile(c, about->icc.data, (unsigned)about->icc.size);
+}
+
+void turbo_set_density(j_compress_ptr c, Density density) {
+    density = density_of_jpeg(density);
+    c->density_unit = density.unit == PER_INCH ? 1 : density.unit == PER_CENTIMETRE ? 2 : 0;
+    c->X_density = density.unit ? (UINT16)density.x : 1;
+    c->Y_density = density.unit ? (UINT16)density.y : 1;
 }
 
 void turbo_copy_segments(j_decompress_ptr d, j_compress_ptr c) {
