@@ -17,6 +17,7 @@ little of it as it can: `gc.freeze` keeps the collector away, and the streams ar
 
 import _imp
 import _io
+import _random
 import ast
 import builtins
 import errno
@@ -52,6 +53,9 @@ _USUAL = """
 """
 """Imported before the first snapshot, where they are there: a run that imports them finds them done."""
 _PIECE = 1 << 16
+_NO_MEMORY = 3
+"""The exit code of a preparation for which there is not enough of it."""
+_IMPORTING = "importing "
 _USAGE = "usage: python SCRIPT [ARG…] | -c CODE [ARG…] | -m MODULE [ARG…] | - [ARG…]"
 
 _MEANINGLESS = "BEsSI"
@@ -139,7 +143,10 @@ def prepare(argv: list[bytes]) -> None:
     compile, after saying so as CPython does.
 
     The body of the script is left to each run. So is an import that fails, or that does what only a run can do: writes
-    something, reads stdin, looks at the environment.
+    something, reads stdin, looks at the environment, draws by chance.
+
+    With any word behind the script, each module is told on stderr before it is imported, in a line: if one of them
+    does not come back, whoever makes the snapshot knows which.
     """
     global _prepared
     path = os.fsdecode(argv[1])
@@ -161,6 +168,8 @@ def prepare(argv: list[bytes]) -> None:
     _prepared = path, code, told
     with _Watch() as watch:
         for name, members in _imported(tree.body):
+            if len(argv) > 2:
+                os.write(2, f"{_IMPORTING}{name}\n".encode())
             watch.try_import(name, members)
     _use_streams()  # whatever an import put in their place
     _settle()
@@ -209,30 +218,54 @@ class _Looked(dict[bytes, bytes]):
         return super().__len__()
 
 
+_state = _random.Random.getstate
+"""Of any generator, whatever its class says: where in its sequence it stands."""
+
+
 class _Watch:
     """While a script's imports are done: whether one of them does what only a run can do."""
 
     def __enter__(self) -> "_Watch":
-        self._environ, self._seed = os.environ._data, random.Random.seed
-        self._inst, self._state = random._inst, random._inst.getstate()
-        real = self._seed
+        self._environ, self._seed, self._urandom = os.environ._data, random.Random.seed, os.urandom
+        self._inst = random._inst
+        self._by_chance = by_chance = {id(self._inst): (self._inst, _state(self._inst))}
+        self._drawn = drawn = list[bool]()
+        real, real_urandom = self._seed, self._urandom
 
         def seed(self: random.Random, a: object = None, version: int = 2) -> None:
+            if self in _seeded:
+                _seeded.remove(self)
+            by_chance.pop(id(self), None)
+            real(self, a, version)
             if a is None:
                 _seeded.append(self)
-            elif self in _seeded:
-                _seeded.remove(self)
-            real(self, a, version)
+                by_chance[id(self)] = self, _state(self)
 
-        random.Random.seed = seed
+        def urandom(size: int, /) -> bytes:
+            drawn.append(True)
+            return real_urandom(size)
+
+        random.Random.seed, os.urandom, random._urandom = seed, urandom, urandom
         random.seed = random._inst.seed
         return self
 
     def __exit__(self, *_: object) -> None:
         global _keep_inst
         os.environ._data, random.Random.seed = self._environ, self._seed
+        os.urandom = random._urandom = self._urandom
         random.seed = self._inst.seed
-        _keep_inst = self._inst.getstate() != self._state and self._inst not in _seeded
+        _keep_inst = id(self._inst) not in self._by_chance
+
+    def _drew(self) -> bool:
+        """Whether any of the host's chance has become a value: drawn from the host, or from a generator that seeded
+        itself. Such a generator goes back to where it was."""
+        drew = bool(self._drawn)
+        self._drawn.clear()
+        for generator, state in self._by_chance.values():
+            if _state(generator) != state:
+                _random.Random.setstate(generator, state)
+                drew = True
+        return drew
 
     def try_import(self, name: str, members: tuple[str, ...]) -> None:
         before = set(sys.modules)
@@ -252,12 +285,14 @@ class _Watch:
         try:
             __import__(name, {}, {}, members, 0)
             failed = False
+        except MemoryError:
+            os._exit(_NO_MEMORY)  # what it has taken stays taken: all runs would begin with that
         except BaseException:
             failed = True
         for stream in _streams[1:]:
             stream.flush()
         del FileIO.readinto, FileIO.readall, FileIO.write
-        if not (failed or touched or looked.touched or looked):
+        if not (self._drew() or failed or touched or looked.touched or looked):
             return
         for new in [new for new in sys.modules if new not in before]:
             parent, _, child = new.rpartition(".")

@@ -90,6 +90,45 @@ def test_generators_that_imports_made_are_seeded_for_the_run(python: Python) -> 
     assert first[1] == second[1] == "0.6229016948897019"
 
 
+DRAWS = {
+    "urandom": "import os; value = os.urandom(8)",
+    "imported": "from os import urandom; value = urandom(8)",
+    "token": "import secrets; value = secrets.token_bytes(8)",
+    "chosen": "import secrets; value = [secrets.choice(range(1000)) for _ in range(9)]",
+    "system": "import random; value = random.SystemRandom().getrandbits(64)",
+    "unique": "import uuid; value = uuid.uuid4()",
+    "node": "import uuid; value = uuid.uuid1().node, uuid.uuid1().clock_seq",
+    "common": "import random; value = random.random()",
+    "own": "import random; own = random.Random(); value = own.random()",
+    "gone": "import random; value = random.Random().getrandbits(64)",
+    "deep": "import own2",
+    "seeds": "import random; random.seed(); value = random.random()",
+}
+
+
+def test_what_is_drawn_by_chance_is_drawn_in_the_run(python: Python) -> None:
+    """A key that a module makes when it is imported would be the same on every machine."""
+    names = ", ".join(DRAWS)
+    main = f"""
+import sys; before = set(sys.modules)
+import {names}, fixed, keeps, random
+print(sorted(before & {{{", ".join(map(repr, [*DRAWS, "fixed", "keeps"]))}}}), fixed.value)
+print(keeps.own.random(), random.random(), keeps.urandom(8), keeps.token_bytes(8))
+for module in ({names}): print(module.__name__, getattr(module, "value", None) or own2.value)
+"""
+    main = main.replace("import sys;", "import sys, own2;")
+    beside = {
+        **DRAWS,
+        "own2": DRAWS["own"],
+        "fixed": "import random; value = random.Random(5).random()",
+        "keeps": "import random; from os import urandom; from secrets import token_bytes; own = random.Random()",
+    }
+    first, second = (prepared(python, main, **beside).expect().splitlines() for _ in range(2))
+    assert first[0] == second[0] == "['fixed', 'keeps'] 0.6229016948897019"
+    for one, other in zip(first[1:], second[1:], strict=True):
+        assert not set(one.split()[1:]) & set(other.split()[1:]), "of its own in each run"
+
+
 def test_a_module_that_seeds_the_common_generator_has_its_sequence(python: Python) -> None:
     main = "import chance, random\nprint(random.random())\n"
     assert prepared(python, main, chance="import random; random.seed(5)").expect() == "0.6229016948897019\n"
