@@ -11,6 +11,7 @@ import click
 
 from insitu.cli import printable
 from insitu.cli.python.interpreter import check_python
+from insitu.cli.types import Duration
 from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.build import build as build_bundle
 from insitu.runtime.bundles.build import names_of
@@ -63,8 +64,9 @@ def list_(programs: tuple[str, ...], as_json: bool) -> None:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[default: NAME@VERSION.zip here]"
 )
+@click.option("--wall", type=Duration(), metavar="TIME", help="For the imports of a Python script.  [60s]")
 @click.argument("path", type=click.Path(path_type=Path, exists=True), metavar="DIR|SCRIPT")
-def build(output: Path | None, path: Path) -> None:
+def build(output: Path | None, wall: float | None, path: Path) -> None:
     """Make a bundle of DIR: its program.toml, its module, the files below files/, and its licence.
 
     Of a JavaScript script, or of a DIR with main.js and without a module: the program `javascript` with the files, of
@@ -76,7 +78,7 @@ def build(output: Path | None, path: Path) -> None:
     The same directory gives the same bytes. What is made has been checked as by `insitu program check`.
     """
     try:
-        data, bundle = _build(path)
+        data, bundle = _build(path, wall)
         _verify(bundle, str(path))
     except (NodeError, ProgramError) as why:
         raise click.ClickException(str(why)) from None
@@ -153,23 +155,23 @@ def _find(store: ProgramStore, name: str) -> ProgramInfo:
         raise
 
 
-def _build(path: Path) -> tuple[bytes, Bundle]:
+def _build(path: Path, wall: float | None = None) -> tuple[bytes, Bundle]:
     from insitu.cli import javascript
     from insitu.cli.python.project import is_project
 
     if not path.is_dir() and path.suffix not in _SCRIPTS:
         raise ProgramError(f"{path}: neither a directory nor a script ({', '.join(_SCRIPTS)})")
     if is_project(path):
-        return _build_python(path)
+        return _build_python(path, wall)
     return javascript.build(path) if javascript.is_project(path) else build_bundle(path)
 
 
-def _build_python(path: Path) -> tuple[bytes, Bundle]:
-    from insitu.cli.python.build import ScriptError
+def _build_python(path: Path, wall: float | None) -> tuple[bytes, Bundle]:
+    from insitu.cli.python.build import WALL, ScriptError
     from insitu.cli.python.build import build as build_python
 
     try:
-        return build_python(path)
+        return build_python(path, wall=WALL if wall is None else wall)
     except ScriptError as why:  # said as the interpreter says it
         click.echo(why.words, err=True, nl=False)
         raise click.exceptions.Exit(1) from None

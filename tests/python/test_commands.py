@@ -240,3 +240,20 @@ def test_a_version_that_is_not_installed_is_unknown_as_any_programs() -> None:
     with pytest.raises(UnknownProgram, match=r"python@2\.7") as why:
         find_program("python@2.7")
     assert "make python-guest" not in str(why.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("while True: pass", "limit wall: 2 s allowed, "),
+        ("x = [bytearray(1 << 20) for _ in range(300)]", "it takes too much memory: 256 MiB of memory are allowed; "),
+        ("import os; os._exit(5)", "it ended the interpreter: exit code 5\n"),
+        ("import os; os.abort()", "it ended the interpreter: trap: "),
+    ],
+)
+def test_an_import_that_does_not_come_back_is_named(insitu: Insitu, tmp_path: Path, body: str, why: str) -> None:
+    (tmp_path / "s.py").write_text("import json, culprit, csv\n")
+    (tmp_path / "culprit.py").write_text(body)
+    told = insitu("program", "build", "--wall", "2s", "s.py", code=1).stderr
+    assert f"Error: s.py: importing culprit: {why}" in told
+    assert not (tmp_path / "s.zip").exists()

@@ -20,11 +20,17 @@ from insitu.runtime.bundles.bundle import FILES, Bundle
 from insitu.sandbox.errors import ProgramError
 from insitu.sandbox.files.tree import Files
 from insitu.sandbox.launch import Runner
-from insitu.sandbox.limits import GIB, Limits
+from insitu.sandbox.limits import DEFAULT, Limits, exact_size
+from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.snapshot import SnapshotError, snapshot
 
 _MODULE: Final = "python.wasm"
-_WALL: Final = 300.0  # seconds for its imports: it is the user's own machine, and done once
+WALL: Final = 60.0
+"""Seconds for its imports, of the clock and of CPU time."""
+_IMPORTING: Final = "importing "
+"""What is told of each import before it is done: guests/python/boot.py."""
+_NO_MEMORY: Final = 3
+"""The exit code of one for which there was not enough."""
 
 
 class ScriptError(ProgramError):
@@ -35,9 +41,10 @@ class ScriptError(ProgramError):
         self.words = words
 
 
-def build(path: Path) -> tuple[bytes, Bundle]:
-    """Of a script or a directory. Raises `ProgramRejected`, `ProgramError`, `UnknownProgram`; `ScriptError` when the
-    script does not compile."""
+def build(path: Path, *, wall: float = WALL) -> tuple[bytes, Bundle]:
+    """Of a script or a directory. Its imports are done within `wall` seconds, and within the memory that the bundle
+    will run with. Raises `ProgramRejected`, `ProgramError`, `UnknownProgram`; `ScriptError` when the script does not
+    compile."""
     project = read(path)
     _, base = interpreter(str(path))
     brought = base.files()
@@ -45,14 +52,15 @@ def build(path: Path) -> tuple[bytes, Bundle]:
     mine = {**installed(project, brought), **project.files}
     mine |= with_bytecode(runner, base.wasm(), brought, mine)
     files = {**brought, **mine}
-    limits = Limits(memory=project.stated.limits.get("memory", GIB), wall=_WALL)
+    stated = {**base.manifest.limits, **project.stated.limits}
+    limits = Limits(memory=stated.get("memory", DEFAULT.memory), wall=wall, cpu=wall)
     try:
         wasm = aside(
             lambda: snapshot(
                 base.wasm(),
                 str(path),
                 runner=runner,
-                argv=["python", project.main],
+                argv=["python", project.main, "tell"],
                 files=Files.held(files),
                 limits=limits,
                 compile_=compiled,
@@ -60,6 +68,8 @@ def build(path: Path) -> tuple[bytes, Bundle]:
         )
     except SnapshotError as why:
         words = why.outcome.stderr.decode("utf-8", "replace")
+        if importing := [line for line in words.splitlines() if line.startswith(_IMPORTING)]:
+            raise ProgramError(f"{path}: {importing[-1]}: {_ended(why.outcome, limits)}") from None
         if why.outcome.end == "exit" and words:
             raise ScriptError(str(why), words) from None
         raise ProgramError(f"{why}: {words.strip().splitlines()[-1]}" if words.strip() else str(why)) from None
@@ -70,3 +80,13 @@ def build(path: Path) -> tuple[bytes, Bundle]:
             stem, suffix = os.path.splitext(name)
             entries[f"{stem}-python{suffix}"] = base.read(name)
     return packed(entries, entries.__getitem__, str(path))
+
+
+def _ended(outcome: Outcome, limits: Limits) -> str:
+    """What ended it while a module was imported, and what may be done about it."""
+    if outcome.end == "limit" and outcome.limit is not None and outcome.limit.name in ("wall", "cpu"):
+        return f"{outcome.limit.sentence()}; --wall allows more"
+    memory = f"{exact_size(limits.memory)} of memory are allowed; the manifest's limits.memory allows more"
+    if outcome.end == "exit" and outcome.exit_code == _NO_MEMORY:
+        return f"it takes too much memory: {memory}"
+    return f"it ended the interpreter: {outcome.sentence()}"
