@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from insitu.storage_hooks.devcluster import DevCluster
+from insitu.storage_hooks.devcluster.layout import Layout
 from tests.languages import toolchains
+from tests.python.guest import kept_for_nodes
 
 PAGE = (Path(__file__).parents[2] / "docs" / "programs.md").read_text()
 PATIENCE = 250.0  # seconds: cold, compilers make their libraries
@@ -59,7 +61,9 @@ def environment(cluster: DevCluster) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize("language", ["C", "Go", "JavaScript", "Python"])
-def test_from_an_empty_folder_to_an_object(language: str, environment: dict[str, str], tmp_path: Path) -> None:
+def test_from_an_empty_folder_to_an_object(
+    language: str, environment: dict[str, str], cluster: DevCluster, tmp_path: Path
+) -> None:
     if language == "Go":
         environment = {**environment, **toolchains.environment()}
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
@@ -77,6 +81,8 @@ def test_from_an_empty_folder_to_an_object(language: str, environment: dict[str,
             if behind is not None and behind.language == "text":
                 assert done.stdout == behind.text, step.text
                 told += 1
+            if (built := tmp_path / "spread.zip").is_file():
+                kept_for_nodes(built, Layout(cluster.directory).cache)
     assert told >= 2
 
 

@@ -8,8 +8,12 @@ from typing import Final
 from guests.store import Store
 from insitu.cli.guests import compiled
 from insitu.cli.python.interpreter import interpreter
+from insitu.runtime.bundles import pack
+from insitu.runtime.bundles.bundle import Bundle
+from insitu.runtime.cache import CompiledCache, user_cache
 from insitu.sandbox.channels.wiring import Channels
 from insitu.sandbox.clocks import Frozen
+from insitu.sandbox.digest import program_digest
 from insitu.sandbox.files.tree import NO_FILES, Files
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
@@ -61,3 +65,16 @@ class Python(Interpreter):
         """The library, and these in /app: `main` is main.py."""
         mine = {f"app/{name}.py": data.encode() if isinstance(data, str) else data for name, data in files.items()}
         return Files.held({**self.library, **mine})
+
+
+def kept_for_nodes(path: Path, directory: Path) -> None:
+    """In the cache `directory`, what was compiled of a bundle for `insitu run` as a node would put it: by the bundle's
+    digest. An interpreter takes ten seconds to compile, and that nodes compile bundles is tested elsewhere."""
+    data = path.read_bytes()
+    bundle, digest = Bundle(data, str(path)), program_digest(data)
+    cache = CompiledCache(directory)
+    if cache.find(digest) is None:
+        code = CompiledCache(user_cache()).find(program_digest(bundle.wasm()))
+        assert code is not None
+        cache.store_files(digest, pack.write(bundle.files()))
+        cache.store(digest, code.read_bytes())

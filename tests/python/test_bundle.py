@@ -15,12 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from insitu.runtime.bundles import pack
-from insitu.runtime.bundles.bundle import Bundle
-from insitu.runtime.cache import CompiledCache, user_cache
-from insitu.sandbox.digest import program_digest
+from insitu.runtime.cache import user_cache
 from insitu.storage_hooks.devcluster import DevCluster
-from tests.python.guest import Python
+from tests.python.guest import Python, kept_for_nodes
 from tests.python.wheels import offline, wheel
 from tests.storage_hooks.store import Store, records
 
@@ -121,24 +118,11 @@ def test_a_script_that_does_not_compile_is_told_when_it_is_built(place: Path) ->
     assert not (place / "s.zip").exists()
 
 
-def kept_for_nodes(path: Path) -> None:
-    """In the user's cache, what was compiled for `insitu run` as a node would put it: by the bundle's digest. That
-    nodes compile bundles is tested elsewhere."""
-    data = path.read_bytes()
-    bundle, digest = Bundle(data, str(path)), program_digest(data)
-    cache = CompiledCache(user_cache())
-    if cache.find(digest) is None:
-        code = cache.find(program_digest(bundle.wasm()))
-        assert code is not None
-        cache.store_files(digest, pack.write(bundle.files()))
-        cache.store(digest, code.read_bytes())
-
-
 @pytest.fixture(scope="module")
 def store(place: Path, python: Python) -> Iterator[Store]:
     python.ready(False)
-    kept_for_nodes(place / BUILT)
-    kept_for_nodes(python.path)
+    kept_for_nodes(place / BUILT, user_cache())
+    kept_for_nodes(python.path, user_cache())
     with DevCluster(programs=[place / "programs"], cache=user_cache()) as cluster:
         with closing(cluster.connection()) as connection:
             connection.put_container("photos")
