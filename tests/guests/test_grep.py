@@ -265,6 +265,8 @@ def test_many_alternatives_that_begin_alike(
     alternatives: list[list[str]], way: str, options: list[str], whole: list[str], text: bytes
 ) -> None:
     parts = ["".join(one) or "a" for one in alternatives]
+    if "-o" in whole and way in ("group", "nested"):
+        whole = []  # of repeated groups GNU grep does not find with -o all that it finds with -x
     arguments = ["-E", *options, *whole, *text_of_beginnings(parts, way)]
     assert grep(*arguments, stdin=text).expect() == gnu(arguments, text)
 
