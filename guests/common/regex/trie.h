@@ -2,8 +2,8 @@
  * of the automaton, of which then few fit, and all cost much to make.
  *
  *   price|pri[cz]e[sd]?|print       p -> r -> i -> c -> e (ends)
- *                                             [cz] -> e -> what is left: [sd]?
- *                                             n -> t (ends)
+ *                                                  [cz] -> e -> what is left: [sd]?
+ *                                                  n -> t (ends)
  *
  * Each node of it reads one set of bytes. What an alternative goes on with, from its first part that is not a set, hangs
  * where it begins. A tree's nodes lie side by side, each behind its parent.
