@@ -82,9 +82,17 @@ def test_a_changed_source_is_built_again(tmp_path: Path, checkout: Path) -> None
 
 def test_a_change_in_what_is_shared_builds_only_those_that_have_it_inside(tmp_path: Path, checkout: Path) -> None:
     shared = checkout / "guests" / "common" / "counts.h"
-    shared.write_text(shared.read_text().replace("#define KEY_LIMIT", "#define ANOTHER 1\n#define KEY_LIMIT"))
-    assert build("--out", str(tmp_path / "out"), "cat", "gzip", "transcode", root=checkout).stderr == ""
-    assert "building words" in build("--out", str(tmp_path / "out"), "words", root=checkout).stderr
+    shared.write_text(shared.read_text().replace("#define KEY_LIMIT", "#define NEW 1\n#define KEY_LIMIT"))
+    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "insitu" / "guests"
+    store = tmp_path / "cache" / "insitu" / "guests"  # what this user has, but that nothing new is left there
+    store.mkdir(parents=True)
+    shutil.copytree(own / "built", store / "built", copy_function=os.symlink)
+    (store / "zig").symlink_to(own / "zig")
+    cache = str(tmp_path / "cache")
+    done = build("--out", str(tmp_path / "out"), "cat", "gzip", "transcode", root=checkout, XDG_CACHE_HOME=cache)
+    assert done.stderr == ""
+    done = build("--out", str(tmp_path / "out"), "words", root=checkout, XDG_CACHE_HOME=cache)
+    assert "building words" in done.stderr
 
 
 def test_two_builds_at_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,4 +20,7 @@ def go_guest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["go", "build", "-trimpath", "-ldflags=-s", "-o", str(built), "main.go"]
     done = subprocess.run(command, cwd=SOURCE, env=environment, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
+    for form in ((), ("--frozen",)):  # that it is being compiled is said on the stderr that tests look at
+        command = [sys.executable, "-m", "insitu", "run", *form, str(built), "exit", "0"]
+        subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PATIENCE)
     return built
