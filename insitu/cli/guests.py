@@ -74,7 +74,7 @@ def _end(number: int, _frame: object) -> NoReturn:
 
 
 def is_path(program: str) -> bool:
-    return "/" in program or program.endswith(_SUFFIXES)
+    return "/" in program or program.endswith(_SUFFIXES) or program in (".", "..")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,8 @@ def _shipped(name: str) -> ProgramInfo:
     try:
         return ProgramStore().find(name)
     except UnknownProgram as why:
+        if os.path.isdir(name):
+            raise ProgramError(f"{why}. A directory {name} is here: ./{name} is what it is called then") from None
         if not os.path.isfile(name):
             check_python(name)
             raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from insitu.cli.python.project import Gathered, contents_of, named
+from insitu.cli.python.project import Gathered, check_named, contents_of, named
 from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.archive import MAX_BYTES
 from insitu.runtime.bundles.build import TEXTS, packed
@@ -67,6 +67,7 @@ def interpreter() -> tuple[ProgramInfo, bytes]:
 def build(path: Path) -> tuple[bytes, Bundle]:
     """Raises `ProgramRejected`, `UnknownProgram`."""
     script = read(path)
+    check_named(script.stated, path, "the program.toml of a directory, as its main.js")
     entries = {f"{FILES}/{name}": data for name, data in script.files.items()}
     entries |= {manifest.NAME: script.manifest, f"{NAME}.wasm": interpreter()[1], **script.texts}
     return packed(entries, entries.__getitem__, str(path))

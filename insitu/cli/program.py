@@ -12,6 +12,7 @@ import click
 from insitu.cli import printable
 from insitu.cli.python.interpreter import check_python
 from insitu.cli.types import Duration
+from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.archive import is_archive
 from insitu.runtime.bundles.build import build as build_bundle
 from insitu.runtime.bundles.build import names_of
@@ -163,7 +164,11 @@ def _build(path: Path, wall: float | None = None) -> tuple[bytes, Bundle]:
         raise ProgramError(f"{path}: neither a directory nor a script ({', '.join(_SCRIPTS)})")
     if is_project(path):
         return _build_python(path, wall)
-    return javascript.build(path) if javascript.is_project(path) else build_bundle(path)
+    if javascript.is_project(path):
+        return javascript.build(path)
+    if not (path / manifest.NAME).exists() and not any(path.glob("*.wasm")):
+        raise ProgramError(f"{path}: nothing to make a bundle of: no module (.wasm), main.py, __main__.py or main.js")
+    return build_bundle(path)
 
 
 def _build_python(path: Path, wall: float | None) -> tuple[bytes, Bundle]:

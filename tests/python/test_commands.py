@@ -113,6 +113,29 @@ def test_a_directory_brings_all_that_is_in_it(insitu: Insitu, tmp_path: Path) ->
     assert done.stdout == "['__main__.py', 'data'] ['/app/__main__.py', 'a']\ndata\n"
 
 
+def test_names_that_scripts_and_directories_have(insitu: Insitu, tmp_path: Path) -> None:
+    place = tmp_path / "proj"
+    (place / "empty").mkdir(parents=True)
+    (place / "é.py").write_text("import sys; print(sys.argv)\n")
+    (place / "main.py").write_text("print('main')\n")
+    (place / "__main__.py").write_text("print('__main__')\n")
+    assert insitu("run", "proj/é.py", "a").stdout == "['/app/é.py', 'a']\n"
+    told = insitu("program", "build", "proj/é.py", code=1).stderr
+    assert told.startswith("Error: proj/é.py: no program can be called so: give it another name, ")
+    assert insitu("run", "./proj").stdout == "__main__\n", "as with Python"
+    told = insitu("run", "proj", code=125).stderr
+    assert told.endswith(". A directory proj is here: ./proj is what it is called then\n")
+    told = insitu("program", "build", "proj/empty", code=1).stderr
+    assert "proj/empty: nothing to make a bundle of: no module (.wasm), main.py, " in told
+    for name in ("é.py", "empty"):
+        path = place / name
+        path.rmdir() if path.is_dir() else path.unlink()
+    for path in place.iterdir():
+        path.rename(tmp_path / path.name)
+    place.rmdir()
+    assert insitu("run", ".").stdout == "__main__\n"
+
+
 def test_channels_files_limits_and_outcomes(insitu: Insitu, tmp_path: Path) -> None:
     (tmp_path / "s.py").write_text(
         "import sys\nwith open('/dev/out/o', 'w') as out:\n"

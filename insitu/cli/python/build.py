@@ -12,7 +12,7 @@ from typing import Final
 from insitu.cli.guests import aside, compiled
 from insitu.cli.python.bytecode import with_bytecode
 from insitu.cli.python.interpreter import interpreter
-from insitu.cli.python.project import read
+from insitu.cli.python.project import check_named, read
 from insitu.cli.python.requirements import installed
 from insitu.runtime.bundles import manifest
 from insitu.runtime.bundles.build import TEXTS, packed
@@ -46,6 +46,7 @@ def build(path: Path, *, wall: float = WALL) -> tuple[bytes, Bundle]:
     will run with. Raises `ProgramRejected`, `ProgramError`, `UnknownProgram`; `ScriptError` when the script does not
     compile."""
     project = read(path)
+    check_named(project.stated, path, "[tool.insitu] of its metadata (docs/python.md)")
     _, base = interpreter(str(path))
     brought = base.files()
     runner = Runner(canonical_nans=True)

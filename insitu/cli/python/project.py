@@ -25,7 +25,10 @@ from insitu.runtime.reading import read_file
 APP: Final = "app"
 """Where in the guest it lies."""
 SUFFIX: Final = ".py"
-MAINS: Final = ("main.py", "__main__.py")
+NAMELESS: Final = "nameless"
+"""What a script is called that has no name which a program can have: it can be run so, and no bundle be made of it."""
+MAINS: Final = ("__main__.py", "main.py")
+"""The first that is there, as it is with Python."""
 _IMPORT: Final = re.compile(rb"\bfrom[ \t]+(\w+)|\bimport[ \t]+((?:[\w., \t]|\\\r?\n)+)")
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LINK: Final = "a symbolic link, and a program has none"
@@ -84,12 +87,24 @@ def read(path: Path) -> Project:
 def named(words: bytes, name: str, source: str) -> tuple[bytes, Manifest]:
     """The manifest of a script, the name put before it where it has none. Raises `ProgramRejected`."""
     if not manifest.parse(words, source, bundle=False).name:
-        words = b'name = "%s"\n' % _NOT_IN_A_NAME.sub("-", name).encode() + words
+        words = b'name = "%s"\n' % (_as_name(name) or NAMELESS).encode() + words
     stated = manifest.parse(words, source, bundle=True)
     for word in ("entry", "files"):
         if getattr(stated, word):
             raise ProgramRejected(f"{source}: a script's module and files are made for it: it has no {word}")
     return words, stated
+
+
+def check_named(stated: Manifest, path: Path, where: str) -> None:
+    """For a bundle, which needs a name. `where` a lone script can say it. Raises `ProgramRejected`."""
+    if stated.name == NAMELESS:
+        where = manifest.NAME if path.is_dir() else where
+        raise ProgramRejected(f'{path}: no program can be called so: give it another name, name = "…", in {where}')
+
+
+def _as_name(name: str) -> str:
+    """Empty if nothing of it can be a program's name."""
+    return _NOT_IN_A_NAME.sub("-", name).strip("-._") if name.isascii() else ""
 
 
 class Gathered:
