@@ -113,7 +113,7 @@ def test_what_is_asked_for_in_other_files(place: Path) -> None:
         wheel(place / "wheels", name, body="x = 1")
     (place / "project" / "more").mkdir()
     (place / "project" / "more" / "a.txt").write_text("-r b.txt\n-c ../c.txt\n-r a.txt\n")
-    (place / "project" / "more" / "b.txt").write_text("second \\\n  >= 1 ; python_version > '3' # why\n")
+    (place / "project" / "more" / "b.txt").write_text("# why \\\nsecond \\\r\n  >= 1 ; python_version > '3' # why\n")
     (place / "project" / "c.txt").write_text("second<2\n")
     found = brought(place, "﻿first\r\n-r more/a.txt\r\n")
     assert {"lib/site/first.py", "lib/site/second.py"} <= set(found)

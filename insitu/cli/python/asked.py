@@ -34,8 +34,7 @@ _ARCHIVE: Final = re.compile(r"\.(zip|whl|tar|gz|bz2|xz|lz|lzma|tgz|tbz|txz|tlz)
 """The end of what could be a package's name, and is a file's to pip."""
 _HASHES: Final = re.compile(r"((?:\s+--hash[=\s]\s*[a-z0-9]+:[0-9a-fA-F]+)*)\s*$")
 _OTHER_FILE: Final = re.compile(r"(?:(-r|--requirement)|(-c|--constraint))(?:\s*=\s*|\s*)(.+)")
-_COMMENT: Final = re.compile(r"(^|\s)#.*$")
-_CONTINUED: Final = re.compile(r"\\\r?\n")
+_COMMENT: Final = re.compile(r"(^|[ \t])#.*$", re.MULTILINE)
 _MANY: Final = 100  # files
 _SHOWN: Final = 120  # characters
 
@@ -122,8 +121,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except UnicodeDecodeError:
         raise ProgramRejected(f"{path}: it is not UTF-8") from None
     number = 1
-    for line in re.split(r"(?<!\\)\r?\n", text):
-        words = _COMMENT.sub("", _CONTINUED.sub(" ", line)).strip()
-        if words:
+    # A comment ends with its line, whatever stands at the end of it.
+    for line in re.split(r"(?<!\\)\n", _COMMENT.sub("", text.replace("\r\n", "\n"))):
+        if words := " ".join(line.replace("\\\n", " ").split()):
             yield number, words
         number += line.count("\n") + 1
