@@ -172,16 +172,19 @@ def test_pip_finds_no_modules_in_the_directory(place: Path, monkeypatch: pytest.
         ("compiled", "there is no pure-Python wheel of compiled (or none at all)"),
         ("needs", "there is no pure-Python wheel of compiled>=1, which needs requires (or none at all)"),
         ("first>=2", "there is no pure-Python wheel of first>=2 (or none at all)"),
+        ("either", "either 1.1 depends on compiled>=1, and no version of that is to be had as pure Python"),
         ("pillow>=1000", "there is no pure-Python wheel of pillow>=1000 (or none at all)"),
     ],
 )
 def test_a_requirement_that_cannot_be_had_is_named(place: Path, requirement: str, why: str) -> None:
     wheel(place / "wheels", "first")
     wheel(place / "wheels", "needs", requires="compiled>=1")
+    for version in ("1.0", "1.1"):
+        wheel(place / "wheels", "either", requires="compiled>=1", version=version)
     wheel(place / "wheels", "compiled", tag="cp313-cp313-manylinux_2_17_x86_64")
     with pytest.raises(ProgramRejected) as told:
         brought(place, f"{requirement}\n")
-    assert str(told.value).startswith(f"{place / 'project'}: its requirements cannot be had: {why}: ")
+    assert str(told.value).startswith(f"{place / 'project'}: its requirements cannot be had: {why}")
 
 
 def test_an_index_that_cannot_be_reached_is_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

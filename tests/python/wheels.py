@@ -4,13 +4,15 @@ import zipfile
 from pathlib import Path
 
 
-def wheel(place: Path, name: str, *, requires: str = "", tag: str = "py3-none-any", body: str = "") -> None:
+def wheel(
+    place: Path, name: str, *, requires: str = "", tag: str = "py3-none-any", body: str = "", version: str = "1.0"
+) -> None:
     """A wheel of one module, as any tool makes them."""
-    about = f"{name}-1.0.dist-info"
+    about = f"{name}-{version}.dist-info"
     needs = f"Requires-Dist: {requires}\n" if requires else ""
-    with zipfile.ZipFile(place / f"{name}-1.0-{tag}.whl", "w") as archive:
+    with zipfile.ZipFile(place / f"{name}-{version}-{tag}.whl", "w") as archive:
         archive.writestr(f"{name}.py", body)
-        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n{needs}")
+        archive.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
         archive.writestr(f"{about}/WHEEL", f"Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: {tag}\n")
         archive.writestr(f"{about}/entry_points.txt", f"[console_scripts]\n{name} = {name}:main\n")
         archive.writestr(f"{about}/RECORD", f"{name}.py,,\n{about}/METADATA,,\n{about}/WHEEL,,\n{about}/RECORD,,\n")

@@ -57,6 +57,7 @@ _NONE_FOUND: Final = re.compile(
     r"(?: \(from versions: (.*)\))?$",
     re.MULTILINE,
 )
+_CONFLICT: Final = re.compile(r"^The conflict is caused by:\s*\n\s*(\S.*)$", re.MULTILINE)
 _UNREACHED: Final = re.compile(r"after connection broken by|Could not fetch URL \S+: (?!404)")
 _EMPTY: Final = ("Exception:", "/#dealing-with-dependency-conflicts")
 _LOOKED_AT: Final = re.compile(r"^\s*(?:Collecting|Processing) (?:\S*/)?(\S+)", re.MULTILINE)
@@ -108,6 +109,8 @@ def _why(stdout: str, stderr: str) -> str:
             f"there is no pure-Python wheel of {found[1]}{by} (or none at all): "
             "nothing is compiled here, and what was compiled for another machine cannot run"
         )
+    if conflict := _CONFLICT.search(stdout):
+        return f"{conflict[1].strip()}, and no version of that is to be had as pure Python, or none that all agree on"
     errors = [line for line in lines if line.startswith("ERROR:") and not line.endswith(_EMPTY)]
     errors = errors or lines[-1:] or ["pip said nothing"]
     return errors[-1].removeprefix("ERROR:").strip()
