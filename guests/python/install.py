@@ -31,7 +31,7 @@ def _warn(missing: list[Step]) -> None:
     free = shutil.disk_usage(Path.home()).free
     say(
         f"python: building CPython {recipe.VERSION} and Pillow {recipe.PILLOW_VERSION} from source: this once, "
-        f"about 5 minutes on two cores and 1.5 GB of disk ({free / 1e9:.0f} free), of which 0.2 are kept"
+        f"5 to 15 minutes on two cores and 1.5 GB of disk ({free / 1e9:.0f} free), of which 0.2 are kept"
     )
 
 

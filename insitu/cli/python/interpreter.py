@@ -39,7 +39,7 @@ def check_python(name: str) -> None:
 def _missing(what: str) -> UnknownProgram:
     return UnknownProgram(
         f"{what}, which is not installed here: in a checkout of insitu "
-        "`make python-guest` builds it (some 5 minutes, and 1.5 GB of disk while it does); "
+        "`make python-guest` builds it (5 to 15 minutes, and 1.5 GB of disk while it does); "
         "elsewhere install the wheel that it makes, insitu_python-….whl"
     )
 
