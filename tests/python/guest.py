@@ -1,6 +1,5 @@
 """The installed Python guest, ready to run in this process: as `insitu run script.py` does it, without the command."""
 
-from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -11,13 +10,10 @@ from insitu.cli.python.interpreter import interpreter
 from insitu.runtime.bundles import pack
 from insitu.runtime.bundles.bundle import Bundle
 from insitu.runtime.cache import CompiledCache, user_cache
-from insitu.sandbox.channels.wiring import Channels
-from insitu.sandbox.clocks import Frozen
 from insitu.sandbox.digest import program_digest
-from insitu.sandbox.files.tree import NO_FILES, Files
+from insitu.sandbox.files.tree import Files
 from insitu.sandbox.launch import Runner
 from insitu.sandbox.limits import Limits
-from insitu.sandbox.outcome import Outcome
 from insitu.sandbox.program import Program
 from tests.real.interpreter import Interpreter
 
@@ -30,36 +26,13 @@ class Python(Interpreter):
         info, bundle = interpreter("these tests")
         self.name, self.path = "python", Path(info.path)
         self._wasm, self.library = bundle.wasm(), bundle.files()
-        self._files = Files.held(self.library)
+        self.files = Files.held(self.library)
         self.ready = cache(self._ready)
 
     def _ready(self, frozen: bool) -> tuple[Runner, Program]:
         runner = Runner(canonical_nans=frozen)
         with Store().lock("tests-python"):  # the processes that run the tests do not compile the same at once
             return runner, compiled(runner, self._wasm, str(self.path))
-
-    def launch(
-        self,
-        words: Sequence[str],
-        stdin: int | None,
-        stdout: int,
-        *,
-        env: Mapping[str, str] | None = None,
-        limits: Limits = ROOMY,
-        files: Files = NO_FILES,
-        channels: Channels | None = None,
-        frozen: Frozen | None = None,
-    ) -> Outcome:
-        return super().launch(
-            words,
-            stdin,
-            stdout,
-            env=env,
-            limits=limits,
-            files=self._files if files is NO_FILES else files,
-            channels=channels,
-            frozen=frozen,
-        )
 
     def with_files(self, **files: str | bytes) -> Files:
         """The library, and these in /app: `main` is main.py."""

@@ -60,6 +60,9 @@ class Interpreter:
     """Loaded when it is first run, and once more when it is first run frozen: those launches have an engine of their
     own."""
 
+    files: Files = NO_FILES
+    """What it has where a launch says nothing of files."""
+
     def __init__(self, other: Other) -> None:
         self._other, self.name, self.path = other, other.name, obtain(other)
         self.ready = cache(self._ready)
@@ -82,6 +85,7 @@ class Interpreter:
     ) -> Outcome:
         """On open descriptors; stdout must be a file or not block."""
         source = EmptySource() if stdin is None else source_from_fd(stdin)
+        files = self.files if files is NO_FILES else files
         launch = Launch(
             [self.name, *words], source, stdout, limits, env=env, files=files, channels=channels, frozen=frozen
         )
